@@ -1,0 +1,30 @@
+"""How a stage ends: quietly, with one message for what the user can mend, or by a signal."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what was found, the rule, and the remedy."""
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage's ``main`` and turn what the user can cause into one line and an exit status.
+
+    Exit status: 1 for a `UserError` or a full disk, 130 for Ctrl-C, 143 for SIGTERM. Both signals unwind
+    the stack, so that temporary files are removed and the tracked run is closed.
+    """
+    signal.signal(signal.SIGTERM, _raise_system_exit)
+    name = os.environ.get("DVC_STAGE", "").split("@")[0] or getattr(sys.modules["__main__"].__spec__, "name", "")
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{name}: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _raise_system_exit(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)

@@ -1,0 +1,72 @@
+"""Outputs that are whole or absent: write beside the target, then rename."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.common.errors import UserError
+
+
+@contextmanager
+def replace_dir(target: Path) -> Iterator[Path]:
+    """Yield an empty folder ``<target>.partial``; on success it takes the place of ``target``.
+
+    A folder left by a killed process is emptied first. Raises UserError when the disk is full or read-only.
+    """
+    partial = _partial(target)
+    with _writing(target):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write ``data`` to ``target`` in one step. Raises UserError when the disk is full or read-only."""
+    partial = _partial(target)
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(data)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write ``value`` as JSON that git shows line by line; NaN is refused (ValueError)."""
+    write_bytes(target, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def compute_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(target.name + ".partial")
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        free = shutil.disk_usage(next(p for p in (target, *target.absolute().parents) if p.exists())).free
+        raise UserError(
+            f"cannot write {target}: {os.strerror(error.errno)} ({free / 1e6:,.0f} MB free). "
+            "Free some space or make the folder writable, then run again."
+        ) from error

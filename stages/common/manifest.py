@@ -1,0 +1,36 @@
+"""Manifests: CSV files that list images with their labels and provenance, one row per image."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages.common.errors import UserError
+from stages.common.files import write_bytes
+
+PHOTOS = Path("data/manifest.csv")
+"""Written by fetch: every accepted photo."""
+
+PHOTO_COLUMNS = ["path", "class", "sha256", "bytes", "width", "height", "dhash", "notes", "source", "version"]
+SPLIT_COLUMNS = ["path", "class", "sha256", "group", "split"]
+COPY_COLUMNS = ["path", "class", "sha256", "source_path", "copy", "operations"]
+
+
+def load_manifest(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read a manifest as text cells. Raises UserError when it is absent, empty or lacks one of ``columns``."""
+    try:
+        # keep_default_na=False: a class may be called "NA" or "null"
+        manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing. Run `dvc repro`, which makes it.") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as CSV ({error}). Delete it and run `dvc repro`.") from error
+    missing = [column for column in columns if column not in manifest.columns]
+    if missing or manifest.empty:
+        found = f"lacks the column(s) {', '.join(missing)}" if missing else "has no rows"
+        raise UserError(f"{path} {found}. Delete it and run `dvc repro`.")
+    return manifest
+
+
+def save_manifest(path: Path, manifest: pd.DataFrame, columns: list[str]) -> None:
+    """Write ``columns`` of a manifest, in this order, in one step."""
+    write_bytes(path, manifest[columns].to_csv(index=False, lineterminator="\n").encode())
