@@ -17,9 +17,7 @@ def run_stage(main: Callable[[], None]) -> None:
     the stack, so that temporary files are removed and the tracked run is closed.
     """
     signal.signal(signal.SIGTERM, _raise_system_exit)
-    name = os.environ.get("DVC_STAGE", "").split("@")[0] or getattr(
-        sys.modules["__main__"].__spec__, "name", ""
-    )
+    name = os.environ.get("DVC_STAGE", "").split("@")[0] or getattr(sys.modules["__main__"].__spec__, "name", "")
     try:
         main()
     except UserError as error:

@@ -96,9 +96,7 @@ class AugmentParams(Section):
             for key, value in magnitudes.items():
                 _check_magnitude(f"{name}.{key}", value, *LIMITS[key])
             if magnitudes and all(_bounds(v) == (IDENTITY[name][k],) * 2 for k, v in magnitudes.items()):
-                raise ValueError(
-                    f"{name} would change nothing at {magnitudes}; remove it or choose other values"
-                )
+                raise ValueError(f"{name} would change nothing at {magnitudes}; remove it or choose other values")
         return operations
 
     @model_validator(mode="after")
@@ -164,25 +162,19 @@ def load_params(path: Path = PARAMS) -> Params:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Params.model_validate(found)
     except FileNotFoundError as error:
-        raise UserError(
-            f"{path} is missing. Run from the repository's root, or restore it with git."
-        ) from error
+        raise UserError(f"{path} is missing. Run from the repository's root, or restore it with git.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-        raise UserError(
-            f"{path} does not fit:\n{problems}\nNothing was run. Mend {path} and run again."
-        ) from error
+        raise UserError(f"{path} does not fit:\n{problems}\nNothing was run. Mend {path} and run again.") from error
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one level with dotted keys, as DVC names params: ``{"train.epochs": 10}``."""
     if not isinstance(value, dict) or not value:
         return {prefix: value}
-    return {
-        k: v for name, part in value.items() for k, v in flatten(part, f"{prefix}.{name}".lstrip(".")).items()
-    }
+    return {k: v for name, part in value.items() for k, v in flatten(part, f"{prefix}.{name}".lstrip(".")).items()}
 
 
 def _describe(problem: Any) -> str:
