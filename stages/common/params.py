@@ -103,7 +103,7 @@ class AugmentParams(Section):
     def _enough_operations(self) -> "AugmentParams":
         if self.operations_per_copy > len(self.operations):
             raise ValueError(
-                f"operations_per_copy is {self.operations_per_copy}, but only {len(self.operations)} operations are listed"
+                f"operations_per_copy is {self.operations_per_copy}, but operations lists only {len(self.operations)}"
             )
         return self
 
@@ -131,12 +131,6 @@ class TrainParams(Section):
     checkpoint_every: Count
 
 
-class EvaluateParams(Section):
-    """How models are tested."""
-
-    batch_size: Count
-
-
 class Params(Section):
     """The whole file."""
 
@@ -146,7 +140,6 @@ class Params(Section):
     split: SplitParams
     augment: AugmentParams
     train: TrainParams
-    evaluate: EvaluateParams
 
     @field_validator("trials")
     @classmethod

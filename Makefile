@@ -1,0 +1,52 @@
+# make repro | test | ui | smoke. Set-up happens by itself.
+
+SHELL := /bin/bash
+VENV := .venv
+READY := $(VENV)/.ready
+PORT := 5000
+
+# DVC and MLflow start `python` from the PATH, so nobody has to activate anything
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# without bytecode every start costs seconds
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help repro test ui smoke requirements
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs only what is out of date
+	@dvc repro
+	@python -m stages.common.answer
+
+test: $(READY) ## lint, types and every test: exactly what CI runs
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest --numprocesses 2
+
+ui: $(READY) ## browse the tracked runs in MLflow, from this machine only (PORT=5000)
+	@url=$$(python -c 'from stages.common.tracking import find_chart_page; print(find_chart_page())') && \
+	printf 'The charts: http://127.0.0.1:$(PORT)/%s   (Ctrl-C ends)\n' "$$url" && \
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow ui --workers 1 \
+		--host 127.0.0.1 --port $(PORT) --allowed-hosts localhost:$(PORT),127.0.0.1:$(PORT) --x-frame-options DENY
+
+smoke: $(READY) ## the same pipeline in two minutes, on drawn samples, as a throw-away DVC experiment
+	@dvc exp remove --quiet smoke 2>/dev/null; trap 'dvc exp remove --quiet smoke; rm -f .dvc/tmp/smoke.db' EXIT; \
+	MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/.dvc/tmp/smoke.db dvc exp run --temp --name smoke \
+		-S 'fetch.sources=[sample]' -S 'trials=[0]' -S train.image_size=64 -S train.epochs=2 -S train.checkpoint_every=2
+
+$(READY): requirements.txt
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; \
+	done || { echo 'No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12'; exit 1; }; \
+	echo "Setting up $(VENV) with $$($$python --version): about a minute on a fast connection, 6.5 GB" && \
+	{ $$python -m venv --clear $(VENV) || { echo 'Python lacks venv. On Debian and Ubuntu: apt install python3-venv'; exit 1; }; }
+	@awk '/^uv==/,!/\\$$/' requirements.txt > $(VENV)/uv.txt
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
+	@uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode requirements.txt
+	@touch $@
+
+requirements: $(READY) ## pin the packages of requirements.in anew, with their hashes
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
+		--custom-compile-command 'make requirements' --output-file requirements.txt requirements.in

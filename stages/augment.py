@@ -1,0 +1,142 @@
+"""Make augmented copies of the train photos of one trial with AugLy.
+
+Reads   data/split/<trial>.csv, data/raw/; params seed, augment
+Writes  data/augmented/<trial>/<class>/*.jpg and data/augmented/<trial>.csv: each copy, its source, its operations
+Command python -m stages.augment --trial 0   (112 photos, 2 copies each: about 5 seconds on 2 cores)
+
+Every draw follows from (seed, trial, photo, copy), so the bytes do not depend on the number of processes.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from joblib import Parallel, delayed
+from PIL import Image
+
+from stages.common.errors import UserError, run_stage
+from stages.common.files import compute_sha256, replace_dir
+from stages.common.images import load_photo
+from stages.common.manifest import COPY_COLUMNS, SPLIT_COLUMNS, load_manifest, save_manifest
+from stages.common.params import AugmentParams, Magnitude, load_params
+from stages.common.seeds import derive_seed
+
+Operation = dict[str, Any]
+"""A drawn operation: its name and magnitudes, such as ``{"name": "blur", "radius": 2.1}``."""
+
+
+def main() -> None:
+    """Augment one trial."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trial", type=int, required=True)
+    trial = parser.parse_args().trial
+    params = load_params()
+    photos = load_manifest(Path(f"data/split/{trial}.csv"), SPLIT_COLUMNS)
+    train = photos[photos["split"] == "train"]
+    copies = plan_copies(train, params.augment, params.seed, trial)
+    folder = Path(f"data/augmented/{trial}")
+    with replace_dir(folder) as partial_folder:
+        copies["sha256"] = make_copies(copies, partial_folder, params.augment.max_side)
+    save_manifest(folder.with_suffix(".csv"), copies, COPY_COLUMNS)
+    print(
+        f"augment: trial {trial}: {len(train)} train photos -> {len(copies)} copies, {len(train) + len(copies)} in all"
+    )
+
+
+def plan_copies(train: pd.DataFrame, params: AugmentParams, seed: int, trial: int) -> pd.DataFrame:
+    """Draw the operations of every copy: `params.copies` rows per train photo, without the copies' hashes."""
+    rows = [
+        {
+            "path": f"data/augmented/{trial}/{photo['class']}/{_stem(photo['path'])}-{copy}.jpg",
+            "class": photo["class"],
+            "source_path": photo["path"],
+            "source_sha256": photo["sha256"],
+            "copy": copy,
+            "operations": json.dumps(
+                draw_operations(params, derive_seed(seed, "augment", trial, photo["sha256"], copy))
+            ),
+        }
+        for photo in train.to_dict("records")
+        for copy in range(1, params.copies + 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _stem(path: str) -> str:
+    # only .jpg goes: cat_1.png beside cat_1.jpg must not give the same name
+    return Path(path).name.removesuffix(".jpg")
+
+
+def draw_operations(params: AugmentParams, seed: int) -> list[Operation]:
+    """Draw operations without replacement, in the order of the draw, with their magnitudes."""
+    rng = random.Random(seed)
+    names = rng.sample(sorted(params.operations), params.operations_per_copy)
+    operations = []
+    for name in names:
+        magnitudes = {key: _draw(value, rng) for key, value in sorted(params.operations[name].items())}
+        noise_seed = {"seed": rng.getrandbits(31)} if name == "random_noise" else {}  # AugLy's own default is always 42
+        operations.append({"name": name} | magnitudes | noise_seed)
+    return operations
+
+
+def _draw(magnitude: Magnitude, rng: random.Random) -> float:
+    # six digits: what the manifest shows is exactly what AugLy gets
+    return round(rng.uniform(*magnitude), 6) if isinstance(magnitude, list) else magnitude
+
+
+def apply_operations(image: Image.Image, operations: Iterable[Operation]) -> Image.Image:
+    """Apply drawn operations in order to an RGB image."""
+    import numpy as np
+    import pylibmagic  # noqa: F401  brings libmagic, which AugLy needs at import
+    from augly import image as augly_image
+
+    for operation in operations:
+        magnitudes = {key: value for key, value in operation.items() if key != "name"}
+        state = np.random.get_state()  # AugLy's random_noise reseeds numpy for the whole process
+        image = getattr(augly_image, operation["name"])(image, **magnitudes)
+        np.random.set_state(state)
+    return image
+
+
+def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> list[str]:
+    """Write every copy to ``<folder>/<class>/``, in parallel.
+
+    Returns: the SHA-256 of each copy, in the order of the rows.
+    """
+    for name in copies["class"].unique():
+        (folder / name).mkdir()
+    rows = copies.to_dict("records")
+    jobs = [list(group) for _, group in groupby(rows, key=itemgetter("source_path"))]
+    parallel = Parallel(n_jobs=-1, batch_size=4)
+    return [
+        digest
+        for digests in parallel(delayed(_copy_photo)(job, folder, max_side) for job in jobs)
+        for digest in digests
+    ]
+
+
+def _copy_photo(rows: list[dict[str, Any]], folder: Path, max_side: int) -> list[str]:
+    """Decode one photo once and write its copies."""
+    photo = load_photo(Path(rows[0]["source_path"]), rows[0]["source_sha256"])
+    photo.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    targets = [folder / row["class"] / Path(row["path"]).name for row in rows]
+    for row, target in zip(rows, targets, strict=True):
+        try:
+            copy = apply_operations(photo, json.loads(row["operations"]))
+        except Exception as error:
+            raise UserError(
+                f"AugLy cannot apply {row['operations']} to {row['source_path']}: {error}. "
+                "Change augment.operations in params.yaml or remove the photo."
+            ) from error
+        copy.convert("RGB").save(target, "JPEG", quality=95, subsampling=0)
+    return [compute_sha256(target) for target in targets]
+
+
+if __name__ == "__main__":
+    run_stage(main)

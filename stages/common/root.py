@@ -1,0 +1,15 @@
+"""Where the main repository is, also for an experiment that DVC runs in a temporary copy of it."""
+
+import os
+from pathlib import Path
+
+
+def find_root() -> Path:
+    """The main DVC repository: ``$DVC_ROOT``, else the nearest folder upwards with ``.dvc``, else the current one.
+
+    A temporary copy lacks what git ignores, such as archives and the tracking store, and is deleted at the end.
+    """
+    if "DVC_ROOT" in os.environ:
+        return Path(os.environ["DVC_ROOT"]).absolute()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)

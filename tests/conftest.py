@@ -1,0 +1,85 @@
+"""A workspace of its own for each test, with small photos in the shape that fetch leaves."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from stages.common.files import compute_sha256
+from stages.common.images import compute_dhash
+from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, save_manifest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a DVC run nor a tracking server around the tests must leak into them."""
+    for name in os.environ:
+        if name.startswith(("DVC_", "MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "MLFLOW_RUN", "KAGGLE")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests run beside each other: threads that wait for a busy core are many times slower than one thread."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder with params.yaml, as the current directory."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def photos(workspace: Path) -> pd.DataFrame:
+    """Ten small photos of each of two classes in data/raw, and their manifest."""
+    rng = np.random.default_rng(0)
+    rows = [make_photo(rng, name, number) for name in ("cats", "dogs") for number in range(10)]
+    manifest = pd.DataFrame(rows)
+    save_manifest(PHOTOS, manifest, PHOTO_COLUMNS)
+    return manifest
+
+
+def make_photo(rng: np.random.Generator, class_name: str, number: int) -> dict[str, Any]:
+    """Coarse coloured noise: every photo is different, and every operation changes it."""
+    path = Path(f"data/raw/{class_name}/{class_name}_{number}.jpg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((64, 48), Image.Resampling.BICUBIC)
+    image.save(path, quality=95)
+    return {
+        "path": path.as_posix(),
+        "class": class_name,
+        "sha256": compute_sha256(path),
+        "bytes": path.stat().st_size,
+        "width": 64,
+        "height": 48,
+        "dhash": compute_dhash(Image.open(path)),
+        "notes": "",
+        "source": "sample",
+        "version": "1",
+    }
+
+
+def change_params(changes: dict[str, Any]) -> None:
+    """Change params.yaml in the current directory; keys are dotted."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    for key, value in changes.items():
+        section, last = params, key
+        while "." in last:
+            head, last = last.split(".", 1)
+            section = section[head]
+        section[last] = value
+    Path("params.yaml").write_text(yaml.safe_dump(params))

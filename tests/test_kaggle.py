@@ -1,0 +1,223 @@
+"""The real kagglehub client against a loopback server: what is kept, retried, passed on, or told to the user."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.kaggle_server import Kaggle, serve
+from tests.pictures import make_jpeg, make_zip
+
+ROOT = Path(__file__).parents[1]
+GET, DOWNLOAD, BLOB = "GetDataset", "DownloadDataset", "archive.zip"
+NAMES = [f"{subset}/{name}s/{name}_{i}.jpg" for subset in ("train", "test") for name in ("cat", "dog") for i in (1, 2)]
+
+# download_dataset in a process of its own, whose environment names no other server; pauses are cut short
+DRIVER = """
+import sys
+from stages.common.errors import run_stage
+from stages.sources import kaggle
+kaggle.PAUSES_S = (0.01, 0.01)
+version, deadline = int(sys.argv[1]) or None, float(sys.argv[2])
+try:
+    run_stage(lambda: print(*kaggle.download_dataset("owner/pets", version, deadline)))
+except kaggle.Unreachable as reason:
+    print("unreachable:", reason)
+"""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = make_zip(tmp_path_factory.mktemp("kaggle") / "a.zip", {name: make_jpeg(i) for i, name in enumerate(NAMES)})
+    return path.read_bytes()
+
+
+def run(kaggle: Kaggle, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with ``arguments`` in ``home`` as a user whose only network is ``kaggle``."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=home,
+        env=kaggle.build_env(home) | {"PYTHONPATH": str(ROOT)} | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def download(
+    kaggle: Kaggle, home: Path, version: int = 0, deadline: float = 60, **env: str
+) -> subprocess.CompletedProcess[str]:
+    with serve(kaggle):
+        return run(kaggle, home, "-c", DRIVER, str(version), str(deadline), **env)
+
+
+def find_leftovers(home: Path) -> list[Path]:
+    return sorted(home.rglob("*.archive"))
+
+
+def asked(kaggle: Kaggle) -> list[str]:
+    return [path.rsplit("/", 1)[-1] for path in kaggle.requests]
+
+
+def test_newest_version_without_account_and_then_from_the_cache(tmp_path: Path, archive: bytes) -> None:
+    kaggle = Kaggle(archive, version=3)
+    done = download(kaggle, tmp_path)
+    folder = tmp_path / "cache/datasets/owner/pets/versions/3"
+    assert (done.returncode, done.stdout) == (0, f"{folder} 3\n")
+    assert "100%" in done.stderr  # kagglehub's own progress bar
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg")) == sorted(NAMES)
+    assert (asked(kaggle), set(kaggle.authorizations)) == ([GET, DOWNLOAD, BLOB], {""})
+    assert find_leftovers(tmp_path) == []
+    pinned = Kaggle()
+    assert download(pinned, tmp_path, version=3).stdout == done.stdout
+    assert asked(pinned) == []
+
+
+def test_pinned_version(tmp_path: Path, archive: bytes) -> None:
+    kaggle = Kaggle(archive, version=3)
+    assert download(kaggle, tmp_path, version=2).stdout.endswith("/versions/2 2\n")
+    assert asked(kaggle) == [DOWNLOAD, BLOB]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "attempts"),
+    [
+        (401, r"refuses owner/pets (HTTP 401). Open https://www.kaggle.com/datasets/owner/pets, sign in", 1),
+        (403, r"refuses owner/pets (HTTP 403). Open https://www.kaggle.com/datasets/owner/pets, sign in", 1),
+        (404, "no dataset owner/pets (HTTP 404)", 1),
+        (418, "answers HTTP 418 for owner/pets", 1),
+        (429, "cannot serve owner/pets now (HTTP 429), 3 times in a row", 3),
+        (503, "cannot serve owner/pets now (HTTP 503), 3 times in a row", 3),
+    ],
+)
+def test_refusals_stop_with_the_remedy(
+    tmp_path: Path, archive: bytes, status: int, expected: str, attempts: int
+) -> None:
+    kaggle = Kaggle(archive, statuses=[status] * 9)
+    done = download(kaggle, tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert expected in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert asked(kaggle) == [GET] * attempts
+
+
+def test_an_error_of_the_server_is_tried_again(tmp_path: Path, archive: bytes) -> None:
+    kaggle = Kaggle(archive, statuses=[500, 429])
+    done = download(kaggle, tmp_path)
+    assert done.returncode == 0
+    assert asked(kaggle) == [GET, GET, GET, DOWNLOAD, BLOB]
+
+
+def test_a_download_cut_short_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    photos = {name: make_jpeg(i, (900, 900)) for i, name in enumerate(NAMES[:2])}
+    data = make_zip(tmp_path / "big.zip", photos).read_bytes()
+    kaggle = Kaggle(data, cut_after=1_500_000)
+    assert len(data) > 2_000_000
+    done = download(kaggle, tmp_path)
+    assert "cut short; trying again" in done.stderr
+    folder = tmp_path / "cache/datasets/owner/pets/versions/3"
+    assert {name: (folder / name).read_bytes() for name in photos} == photos
+    assert kaggle.ranges == ["", "", "bytes=1048576-"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        ({"cut_after": 100, "cuts": 99}, "was cut short, 3 times"),
+        ({"md5_of": b"another"}, "arrived damaged (DataCorruptionError), 3 times"),
+        ({"archive": b"<!doctype html>sorry"}, "it starts with b'<!doctype html>sorry' (a web page?), 3 times"),
+    ],
+)
+def test_an_archive_that_never_comes_whole_leaves_nothing(
+    tmp_path: Path, archive: bytes, behaviour: dict[str, object], expected: str
+) -> None:
+    kaggle = Kaggle(**({"archive": archive} | behaviour))  # type: ignore[arg-type]
+    done = download(kaggle, tmp_path)
+    assert done.returncode == 1
+    assert expected in done.stderr.splitlines()[-1]
+    assert find_leftovers(tmp_path) == []
+    assert asked(kaggle).count(DOWNLOAD) == 3
+
+
+def test_a_broken_leftover_of_an_earlier_run_is_replaced(tmp_path: Path, archive: bytes) -> None:
+    leftover = tmp_path / "cache/datasets/owner/pets/3.archive"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(bytes(len(archive)))  # kagglehub takes one of full length for good
+    assert download(Kaggle(archive), tmp_path).returncode == 0
+    assert find_leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", ["/api", "/blob"])
+def test_a_server_that_hangs_meets_the_deadline(tmp_path: Path, archive: bytes, path: str) -> None:
+    done = download(Kaggle(archive, hang=path), tmp_path, deadline=2)
+    assert done.stdout == "unreachable: Kaggle took longer than fetch.kaggle_deadline_s, 2 s\n"
+
+
+def test_a_network_log_in_page_is_not_kaggle(tmp_path: Path) -> None:
+    done = download(Kaggle(login_page=True), tmp_path)
+    assert done.returncode == 1
+    assert "Something else answers in Kaggle's place" in done.stderr
+
+
+def run_fetch(kaggle: Kaggle, home: Path, sources: list[str], **env: str) -> subprocess.CompletedProcess[str]:
+    """The whole stage, as DVC runs it."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["fetch"] |= {"sources": sources, "kaggle_dataset": "owner/pets", "archive": "mine.zip"}
+    (home / "params.yaml").write_text(yaml.safe_dump(params))
+    return run(kaggle, home, "-m", "stages.fetch", **env)
+
+
+def test_the_stage_records_the_version(tmp_path: Path, archive: bytes) -> None:
+    with serve(Kaggle(archive, version=7)) as kaggle:
+        done = run_fetch(kaggle, tmp_path, ["kaggle"])
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Photos from Kaggle, version 7 of the dataset."
+    assert lines[-1] == "fetch: 4 photos (2 cats, 2 dogs) from Kaggle's owner/pets, 0 set aside"
+    assert (tmp_path / "data/manifest.csv").read_text().count(",kaggle,7\n") == 4
+
+
+def test_without_a_network_the_next_source_is_used_and_it_is_said(tmp_path: Path) -> None:
+    make_zip(tmp_path / "mine.zip", {f"{c}/{i}.jpg": make_jpeg(i + len(c)) for c in ("cat", "bears") for i in (0, 10)})
+    with serve(Kaggle()) as kaggle:
+        pass  # nobody listens there any more
+    done = run_fetch(kaggle, tmp_path, ["kaggle", "archive"])
+    assert "warning: Kaggle cannot be reached: " in done.stderr
+    assert "Connection refused" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("Trying the next source: archive.")
+    assert done.stdout.splitlines()[-1].startswith("fetch: 4 photos (2 bears, 2 cat) from mine.zip")
+    alone = run_fetch(kaggle, tmp_path, ["kaggle"])
+    assert alone.returncode == 1
+    assert "none of fetch.sources can be had:\n  skipped kaggle: Kaggle cannot be reached" in alone.stderr
+    assert "Put a zip of photos in data/downloads" in alone.stderr
+
+
+CANARY = "KGAT_canary7d1f"
+
+
+@pytest.mark.parametrize(
+    ("token", "statuses"),
+    [(CANARY, []), (CANARY, [401]), (f"{CANARY}\nx", []), (f"{CANARY}\u2026", []), (CANARY * 100, [])],
+)
+def test_the_token_reaches_kaggle_and_nobody_else(
+    tmp_path: Path, archive: bytes, token: str, statuses: list[int]
+) -> None:
+    with serve(Kaggle(archive, statuses=statuses)) as kaggle:
+        done = run_fetch(kaggle, tmp_path, ["kaggle"], KAGGLE_API_TOKEN=token)
+    if token == CANARY:
+        assert kaggle.authorizations[0] == f"Bearer {CANARY}"
+    assert done.returncode == (1 if statuses or token != CANARY else 0)
+    assert "canary" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"canary" in path.read_bytes()]
+
+
+def test_a_broken_token_file_is_named_and_not_quoted(tmp_path: Path, archive: bytes) -> None:
+    (tmp_path / ".kaggle").mkdir()
+    (tmp_path / ".kaggle/kaggle.json").write_text(json.dumps({"username": "me", "kee": CANARY}))
+    done = download(Kaggle(archive), tmp_path)
+    assert done.returncode == 1
+    assert "~/.kaggle/kaggle.json" in done.stderr
+    assert "canary" not in done.stderr

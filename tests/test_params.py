@@ -1,0 +1,107 @@
+"""params.yaml is refused as a whole, before any work, with the key and the rule in the message."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.common.errors import UserError
+from stages.common.params import IDENTITY, flatten, load_params
+from tests.conftest import change_params
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("train.epochs", "10", "train.epochs: Input should be a valid integer, found '10'"),
+    ("train.epochs", True, "train.epochs: Input should be a valid integer"),
+    ("train.epochs", 0, "train.epochs: Input should be greater than or equal to 1, found 0"),
+    ("train.epochz", 3, "train.epochz: unknown key"),
+    ("train.learning_rate", "1e-3", "write 0.001 or 1.0e-3"),
+    ("train.learning_rate", float("nan"), "train.learning_rate: Input should be a finite number"),
+    ("train.learning_rate", float("inf"), "finite"),
+    ("train.precision", "fp16", "'auto', 'fp32' or 'bf16'"),
+    ("split.test_fraction", 0.0, "split.test_fraction"),
+    ("split.test_fraction", 1.0, "split.test_fraction"),
+    ("split.test_fraction", 0.3, "must be 1/k"),
+    ("trials", [], "trials: List should have at least 1 item"),
+    ("trials", [0, 0], "a trial is listed twice"),
+    ("trials", [-1], "trials.0"),
+    ("seed", -1, "seed"),
+    ("fetch.sources", ["kagle"], "'archive', 'kaggle' or 'sample', found 'kagle'"),
+    ("fetch.kaggle_dataset", "https://kaggle.com/a/b", "fetch.kaggle_dataset"),
+    ("augment.operations", {"rotat": {}}, "rotat is not an operation; known are rotate"),
+    ("augment.operations", {"blur": {}}, "blur needs exactly: radius"),
+    ("augment.operations.hflip", {"p": 1.0}, "hflip needs exactly: nothing"),
+    ("augment.operations.blur.radius", [3, 1], "wrong way round"),
+    ("augment.operations.pixelization.ratio", 1.5, "must lie between 0.01 and 1"),
+    ("augment.operations_per_copy", 11, "operations lists only 10"),
+    ("extra", 1, "extra: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), WRONG, ids=lambda part: str(part)[:40])
+def test_wrong_value_is_named(workspace: Path, key: str, value: Any, message: str) -> None:
+    change_params({key: value})
+    with pytest.raises(UserError) as caught:
+        load_params()
+    assert message in str(caught.value)
+    assert "params.yaml" in str(caught.value)
+    assert "Nothing was run" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, magnitudes in IDENTITY.items() if magnitudes])
+def test_operation_that_changes_nothing_is_refused(workspace: Path, name: str) -> None:
+    change_params({f"augment.operations.{name}": IDENTITY[name]})
+    with pytest.raises(UserError, match=f"{name} would change nothing"):
+        load_params()
+    change_params({f"augment.operations.{name}": {key: [value, value] for key, value in IDENTITY[name].items()}})
+    with pytest.raises(UserError, match=f"{name} would change nothing"):
+        load_params()
+
+
+def test_missing_key_is_named(workspace: Path) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    del params["train"]["epochs"]
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=r"train\.epochs: missing"):
+        load_params()
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "train", "a: [", "a:\n\t- b", "\x00"])
+def test_file_that_is_no_mapping_is_refused(workspace: Path, content: str) -> None:
+    Path("params.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"params\.yaml"):
+        load_params()
+
+
+def test_missing_file_is_named(workspace: Path) -> None:
+    Path("params.yaml").unlink()
+    with pytest.raises(UserError, match=r"params\.yaml is missing"):
+        load_params()
+
+
+def test_all_problems_are_told_at_once(workspace: Path) -> None:
+    change_params({"train.epochs": 0, "split.test_fraction": 2})
+    with pytest.raises(UserError) as caught:
+        load_params()
+    assert "train.epochs" in str(caught.value)
+    assert "split.test_fraction" in str(caught.value)
+
+
+def test_params_in_git_are_the_labs_experiment() -> None:
+    params = load_params()
+    assert (params.trials, params.fetch.subset, params.split.test_fraction) == ([0], "test", 0.2)
+    assert (params.augment.copies, params.augment.operations_per_copy, set(params.augment.operations)) == (
+        2,
+        3,
+        set(IDENTITY),
+    )
+    train = params.train
+    assert (train.image_size, train.epochs, train.batch_size, train.learning_rate) == (224, 10, 32, 0.001)
+
+
+def test_flatten_names_keys_as_dvc_does() -> None:
+    assert flatten({"train": {"epochs": 2, "deep": {"x": [1, 2]}}, "seed": 0}) == {
+        "train.epochs": 2,
+        "train.deep.x": [1, 2],
+        "seed": 0,
+    }

@@ -1,0 +1,116 @@
+"""Every photo on exactly one side, classes in balance, near-duplicates together, whatever the listing order."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages import split
+from stages.common.errors import UserError
+from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest, save_manifest
+from stages.split import assign_folds, check_class_sizes, group_near_duplicates
+
+
+def run_split(monkeypatch: pytest.MonkeyPatch, trial: int) -> pd.DataFrame:
+    monkeypatch.setattr(sys, "argv", ["split", "--trial", str(trial)])
+    split.main()
+    return load_manifest(Path(f"data/split/{trial}.csv"), SPLIT_COLUMNS)
+
+
+def make_table(classes: list[str], groups: list[int]) -> pd.DataFrame:
+    return pd.DataFrame({"class": classes, "group": groups})
+
+
+def test_labs_sizes_are_exact() -> None:
+    """140 photos, three near-duplicate pairs among them: 112/28 and 14 of each class in every fold."""
+    groups = list(range(140))
+    for first, second in ((3, 4), (80, 81), (100, 139)):
+        groups[second] = groups[first]
+    photos = make_table(["cats"] * 70 + ["dogs"] * 70, groups)
+    for seed in range(20):
+        folds = assign_folds(photos, 5, seed)
+        assert all(count == 14 for count in Counter(zip(photos["class"], folds, strict=True)).values())
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 40)), min_size=30, max_size=120),
+    st.integers(2, 6),
+    st.integers(0, 5),
+)
+def test_groups_are_never_divided(rows: list[tuple[str, int]], num_folds: int, seed: int) -> None:
+    photos = make_table([name for name, _ in rows], [group for _, group in rows])
+    photos["fold"] = assign_folds(photos, num_folds, seed)
+    assert photos["fold"].between(0, num_folds - 1).all()
+    assert (photos.groupby("group")["fold"].nunique() == 1).all()
+
+
+@given(st.lists(st.integers(5, 40), min_size=2, max_size=4), st.integers(2, 5), st.integers(0, 3))
+def test_classes_are_in_balance(sizes: list[int], num_folds: int, seed: int) -> None:
+    classes = [f"class {i}" for i, size in enumerate(sizes) for _ in range(size)]
+    photos = make_table(classes, list(range(len(classes))))
+    photos["fold"] = assign_folds(photos, num_folds, seed)
+    counts = photos.groupby(["class", "fold"]).size().unstack(fill_value=0)
+    assert (counts.max(axis=1) - counts.min(axis=1) <= 1).all()
+
+
+def test_chains_of_near_duplicates_form_one_group() -> None:
+    hashes = [
+        "0" * 16,
+        "f" * 16,
+        "0" * 15 + "3",
+        "0" * 15 + "f",
+        "f" * 15 + "e",
+    ]  # 0-2 and 2-3 are 2 bits apart, 0-3 are 4
+    assert group_near_duplicates(hashes, 2).tolist() == [0, 1, 0, 0, 1]
+    assert group_near_duplicates(hashes, 1).tolist() == [0, 1, 2, 3, 1]
+    assert group_near_duplicates(hashes, 0).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("count", "fits"), [(4, False), (5, True), (6, True)])
+def test_class_needs_one_group_per_fold(count: int, fits: bool) -> None:
+    photos = make_table(["cats"] * 20 + ["dogs"] * count, list(range(20 + count)))
+    if fits:
+        check_class_sizes(photos, 5)
+    else:
+        with pytest.raises(UserError, match="dogs has 4"):
+            check_class_sizes(photos, 5)
+
+
+def test_five_trials_test_every_photo_once(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [run_split(monkeypatch, trial) for trial in range(5)]
+    tested = pd.concat([trial.loc[trial["split"] == "test", "path"] for trial in trials])
+    assert sorted(tested) == sorted(photos["path"])
+    for trial in trials:
+        assert sorted(trial["path"]) == sorted(photos["path"])
+        assert trial.loc[trial["split"] == "test", "class"].value_counts().to_dict() == {"cats": 2, "dogs": 2}
+    assert not run_split(monkeypatch, 5).equals(trials[0]), "trial 5 begins a new shuffle"
+
+
+def test_listing_order_and_names_do_not_matter(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run_split(monkeypatch, 0)
+    save_manifest(PHOTOS, photos.sample(frac=1, random_state=1), PHOTO_COLUMNS)
+    assert run_split(monkeypatch, 0).equals(expected)
+
+    renamed = photos.assign(path=[f"data/raw/{name}/{99 - i}.jpg" for i, name in enumerate(photos["class"])])
+    save_manifest(PHOTOS, renamed, PHOTO_COLUMNS)
+    sides = run_split(monkeypatch, 0).set_index("sha256")["split"].to_dict()
+    assert sides == expected.set_index("sha256")["split"].to_dict()
+
+
+def test_byte_identical_photos_stay_together(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    twins = photos.iloc[:4].assign(path=[f"data/raw/cats/twin_{i}.jpg" for i in range(4)])
+    save_manifest(PHOTOS, pd.concat([photos, twins]), PHOTO_COLUMNS)
+    for trial in range(5):
+        sides = run_split(monkeypatch, trial).groupby("sha256")["split"].nunique()
+        assert (sides == 1).all()
+
+
+def test_grouping_scales() -> None:
+    """20,000 photos: no distance matrix of 400 million entries."""
+    hashes = [f"{h:016x}" for h in np.random.default_rng(0).integers(0, 2**63, 20_000)]
+    assert len(set(group_near_duplicates(hashes, 2).tolist())) == 20_000
