@@ -22,7 +22,7 @@ from PIL import Image
 
 from stages.common.errors import UserError, run_stage
 from stages.common.files import compute_sha256, replace_dir
-from stages.common.images import load_photo
+from stages.common.images import MIN_SIDE, load_photo
 from stages.common.manifest import COPY_COLUMNS, SPLIT_COLUMNS, load_manifest, save_manifest
 from stages.common.params import AugmentParams, Magnitude, load_params
 from stages.common.seeds import derive_seed
@@ -134,6 +134,11 @@ def _copy_photo(rows: list[dict[str, Any]], folder: Path, max_side: int) -> list
                 f"AugLy cannot apply {row['operations']} to {row['source_path']}: {error}. "
                 "Change augment.operations in params.yaml or remove the photo."
             ) from error
+        if min(copy.size) < MIN_SIDE:
+            raise UserError(
+                f"{row['operations']} make {row['source_path']} only {copy.width} x {copy.height} pixels; "
+                f"a side needs at least {MIN_SIDE}. Raise augment.max_side or scale.factor in params.yaml."
+            )
         copy.convert("RGB").save(target, "JPEG", quality=95, subsampling=0)
     return [compute_sha256(target) for target in targets]
 

@@ -193,7 +193,7 @@ def _check_labels(photos: list[Row]) -> None:
     torn = [" = ".join(labels.values()) for labels in paths.values() if len(labels) > 1]
     if torn:
         raise UserError(
-            f"{len(torn)} photos have two labels, byte for byte the same:\n  " + "\n  ".join(torn[:10]) + "\n"
+            f"the same bytes under two labels ({len(torn)} times):\n  " + "\n  ".join(torn[:10]) + "\n"
             "Remove the wrong ones from the source."
         )
 

@@ -148,14 +148,10 @@ def _describe_steps(metrics: Metrics) -> str:
 def summarise(comparison: dict[str, Any], result: str, notice: str) -> str:
     """What the terminal shows. On the sample the first and the last line say so."""
     sample = [notice] if comparison["source"] == "sample" else []
-    original, augmented = comparison["original"], comparison["augmented"]
-    rows = [
-        f"  {name:<12}{original[name]:>10.4f}{augmented[name]:>11.4f}{augmented[name] - original[name]:>+12.4f}"
-        for name in HEADLINE
-    ]
-    head = f"  {'':<12}{'original':>10}{'augmented':>11}{'difference':>12}"
-    files = [f"  report      {REPORT}", f"  photographs {SHEETS}/"]
-    return "\n".join([*sample, "", head, *rows, "", *files, "", result, *sample])
+    table = pd.DataFrame({arm: comparison[arm] for arm in ARMS})
+    table["difference"] = (table["augmented"] - table["original"]).map("{:+.4f}".format)
+    files = f"report {REPORT}, photographs {SHEETS}/"
+    return "\n".join([*sample, "", table.to_string(float_format="{:.4f}".format), "", files, "", result, *sample])
 
 
 def render_report(study: Study, notice: str) -> str:
@@ -163,18 +159,14 @@ def render_report(study: Study, notice: str) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"md": _escape, "span": _format_span}
-    trials = [
-        (arm, trial, right)
-        for arm in ARMS
-        for trial, right in zip(study.metrics[arm], _count_right(study.metrics[arm]), strict=True)
-    ]
     return environment.get_template("report.md.j2").render(
         study=study,
         first=study.metrics["original"][0],
         notice=notice,
         result=describe_result(study.metrics),
+        collect=partial(collect, study.metrics),
         compare=partial(compare, study.metrics),
-        trials=trials,
+        right={arm: _count_right(study.metrics[arm]) for arm in ARMS},
     )
 
 
@@ -189,18 +181,24 @@ def _format_span(values: Iterable[float]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
+def collect(metrics: Metrics, arm: str, *keys: str) -> list[Any]:
+    """One value, found by nested ``keys``, of every trial of an arm."""
+    return [reduce(getitem, keys, cast(Any, trial)) for trial in metrics[arm]]
+
+
 def compare(metrics: Metrics, *keys: str) -> list[str]:
-    """One value, found by nested ``keys`` in every trial, ready to print: original, augmented, difference.
+    """A value of both arms, ready to print: original, augmented, difference.
 
     Each is a mean ± standard deviation over trials, the mean alone of one trial, n/a when a trial has no value.
     """
-    original, augmented = ([reduce(getitem, keys, cast(Any, trial)) for trial in metrics[arm]] for arm in ARMS)
+    original, augmented = (collect(metrics, arm, *keys) for arm in ARMS)
     if None in original + augmented:
         return ["n/a"] * 3
     gains = [a - o for o, a in zip(original, augmented, strict=True)]
-    spreads = [f" ± {stdev(values):.4f}" if len(values) > 1 else "" for values in (original, augmented, gains)]
-    means = f"{fmean(original):.4f}", f"{fmean(augmented):.4f}", f"{fmean(gains):+.4f}"
-    return [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+    return [
+        f"{fmean(values):{form}}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+        for values, form in ((original, ".4f"), (augmented, ".4f"), (gains, "+.4f"))
+    ]
 
 
 def rank_disagreements(predictions: dict[str, list[pd.DataFrame]], trials: list[int]) -> pd.DataFrame:

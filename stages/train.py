@@ -244,7 +244,7 @@ def describe(run: dict[str, Any]) -> str:
     """One line for the terminal, before training."""
     return (
         f"train_{run['arm']}: trial {run['trial']}: {run['train_images']} images × {run['epochs']} epochs = "
-        f"{run['steps']} steps, {run['precision']} on {run['device']}, {run['threads']} threads"
+        f"{run['steps']} steps, {run['precision']} on {run['device']}, threads: {run['threads']}"
     )
 
 

@@ -16,7 +16,7 @@ from stages.common.metrics import compute_metrics
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 FOLDS, COPIES, BATCH = 5, 2, 32
-OPERATIONS = [
+OPERATIONS: list[dict[str, Any]] = [
     {"name": "color_jitter", "brightness_factor": 0.847433, "contrast_factor": 1.2, "saturation_factor": 1.31},
     {"name": "hflip"},
     {"name": "random_noise", "mean": 0.0, "var": 0.01, "seed": 1234567890},

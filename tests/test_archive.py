@@ -183,9 +183,10 @@ def test_limit_of_the_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         list_archive(path)
 
 
-def test_an_entry_never_unpacks_to_more_than_it_declares(tmp_path: Path) -> None:
+@pytest.mark.parametrize("declared", [0, 10])
+def test_an_entry_never_unpacks_to_more_than_it_declares(tmp_path: Path, declared: int) -> None:
     path = make_zip(tmp_path / "a.zip", {"cats/1.jpg": bytes(50_000_000)})
-    patch(path, 24, 22, (10).to_bytes(4, "little"))
+    patch(path, 24, 22, declared.to_bytes(4, "little"))
     read = list_archive(path)[0]["cats/1.jpg"]
     tracemalloc.start()
     try:

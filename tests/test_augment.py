@@ -148,6 +148,13 @@ def test_failing_operation_names_photo_and_magnitudes(photos: pd.DataFrame, monk
     assert not Path("data/augmented/0.csv").exists()
 
 
+def test_copy_that_is_too_small_names_the_remedy(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"augment.operations": {"scale": {"factor": 0.1}}, "augment.operations_per_copy": 1}
+    change_params(changes)
+    with pytest.raises(UserError, match=r"only 6 x 4 pixels.*Raise augment\.max_side"):
+        run_augment(monkeypatch)
+
+
 def test_neither_torch_nor_mlflow_is_imported() -> None:
     program = "import sys; import stages.split, stages.augment; sys.exit(bool({'torch', 'mlflow'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -125,6 +125,7 @@ def test_bombs_are_refused_before_they_are_unpacked(side: int) -> None:
         ("I;16", 0, (0, 0, 0), "16-bit gray to RGB"),
         ("I;16", 257, (1, 1, 1), "16-bit gray to RGB"),
         ("I;16", 32_768, (128, 128, 128), "16-bit gray to RGB"),
+        ("I;16", 65_400, (254, 254, 254), "16-bit gray to RGB"),
         ("I;16", 65_535, (255, 255, 255), "16-bit gray to RGB"),
     ],
 )

@@ -37,11 +37,11 @@ def test_order_of_listing_does_not_matter() -> None:
 
 
 def test_what_is_no_photo_is_ignored_and_counted() -> None:
-    ignored = ["cats/.hidden.jpg", ".git/cats/1.jpg", "__MACOSX/cats/._1.jpg", "cats/Thumbs.db", "cats/desktop.ini"]
+    ignored = ["cats/.hidden.jpg", ".git/cats/1.jpg", "__MACOSX/cats/1.jpg", "cats/Thumbs.db", "cats/desktop.ini"]
     ignored += ["labels.csv", "cats/notes.txt", "loose.jpg"]
     names, remarks = select_photos([*ignored, "cats/1.JPG", "dogs/1.heic"], "all")
     assert names == ["cats/1.JPG", "dogs/1.heic"]  # the second is set aside later, with a reason
-    assert remarks[0].startswith("ignored 8 files")
+    assert remarks[0].startswith("ignored 8, hidden, no photos or in no class folder: .git/cats/1.jpg, ")
 
 
 @pytest.mark.parametrize(

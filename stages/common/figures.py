@@ -23,7 +23,7 @@ from PIL import Image
 
 from stages.common.files import write_bytes
 
-# Okabe & Ito's blue and vermilion: told apart with any colour vision, and in grey print
+# Okabe & Ito's blue and vermilion: told apart with any colour vision
 COLOURS = {"original": "#0072B2", "augmented": "#D55E00"}
 INK, QUIET, FAINT = "#222222", "#666666", "#E6E6E6"
 CURVES = ["train/loss", "test/loss", "train/accuracy", "test/accuracy", "test/precision", "test/recall", "test/f1"]
@@ -59,6 +59,7 @@ class Picture:
     lines: Sequence[str]
 
 
+@_styled
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG in one step; the same figure always gives the same bytes."""
     buffer = io.BytesIO()
@@ -265,7 +266,7 @@ def _draw_photos(rows: Sequence[Sequence[_Cell]], title: str, headings: Sequence
     wrapped = [[(image, _wrap(lines)) for image, lines in row] for row in rows]
     shapes = [min(max(image.height / image.width for image, _ in row), 1.0) for row in rows]
     below = [_LINE * max(len(lines) for _, lines in row) + 1.5 * _GAP for row in wrapped]
-    width = _GAP + (_CELL + _GAP) * max(map(len, rows))
+    width = _GAP + (_CELL + _GAP) * max(2, *map(len, rows))  # at least what the title needs
     head = 0.7 if headings else 0.4
     height = head + sum(shapes) * _CELL + sum(below)
     figure = Figure(figsize=(width, height))

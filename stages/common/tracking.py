@@ -114,6 +114,7 @@ def log_model(model: "torch.nn.Module", example: "torch.Tensor", versions: dict[
             signature=signature,
             input_example=example.numpy(),
             pip_requirements=[f"{name}=={versions[name]}" for name in ("torch", "torchvision")],
+            validate_serving_input=False,  # would load the model anew, which takes as long as storing it
         )
 
 

@@ -28,7 +28,7 @@ def select_photos(names: Iterable[str], subset: str) -> tuple[list[str], list[st
     remarks = []
     if passed:
         examples = ", ".join(passed[:3]) + (", ..." if len(passed) > 3 else "")
-        remarks = [f"ignored {len(passed)} files that are hidden, no photos, or in no class folder: {examples}"]
+        remarks = [f"ignored {len(passed)}, hidden, no photos or in no class folder: {examples}"]
     found = sorted({find_subset(name) for name in chosen} - {""})
     if found and subset not in (*found, "all"):
         raise UserError(

@@ -1,0 +1,346 @@
+"""The real pipeline, by real `dvc repro`, in a temporary clone: 20 drawings, 32 px, 1 epoch, 2 trials.
+
+One story is played once (fixture ``story``); every test then looks at one thing that it left behind.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from stages.common.dataset import load_images, normalize
+from stages.common.hardware import Machine
+from stages.common.manifest import SPLIT_COLUMNS, load_manifest
+from stages.common.model import load_model, load_run, predict_logits
+from stages.common.tracking import EXPERIMENT
+from stages.sources.sample import read_sample
+from tests.conftest import ROOT, change_params
+
+SMALL = {
+    "trials": [0, 1],
+    "fetch.sources": ["archive"],
+    "augment.max_side": 128,
+    "train.image_size": 32,
+    "train.epochs": 2,
+    "train.checkpoint_every": 1,
+}
+pytestmark = pytest.mark.xdist_group("end to end")
+
+
+@dataclass
+class Story:
+    """A clone, and what the commands in it printed and left."""
+
+    folder: Path
+    output: dict[str, str] = field(default_factory=dict)
+    lock: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, pd.DataFrame] = field(default_factory=dict)
+    points: dict[str, dict[str, list[int]]] = field(default_factory=dict)  # run id -> metric -> steps
+    artifacts: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # arm, trial -> paths
+    logits: np.ndarray = field(default_factory=lambda: np.empty(0))  # of the model that MLflow stored
+
+    def call(self, *command: str) -> str:
+        """Run a command as a user in this clone would, with the virtual environment's programs on the PATH."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+        environment = kept | {
+            "HOME": str(self.folder.parent),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "GIT_AUTHOR_NAME": "test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+        }
+        pipe = subprocess.PIPE
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, check=False, stdout=pipe, stderr=subprocess.STDOUT
+        )
+        output = done.stdout.decode()
+        assert done.returncode == 0, f"{' '.join(command)}\n{output}"
+        return output
+
+    def play(self, name: str, *command: str) -> None:
+        """Run a command and keep what it printed, dvc.lock, and the runs in the store, under ``name``."""
+        self.output[name] = self.call(*command)
+        self.lock[name] = (self.folder / "dvc.lock").read_text()
+        self.runs[name] = self.search_runs()
+
+    def search_runs(self) -> pd.DataFrame:
+        mlflow.set_tracking_uri(f"sqlite:///{self.folder / 'mlflow.db'}")
+        runs: pd.DataFrame = mlflow.search_runs(experiment_names=[EXPERIMENT])
+        return runs
+
+
+def inspect_store(story: Story) -> None:
+    """Keep what the runs in the store hold, as the store is deleted later in the story."""
+    client = MlflowClient(f"sqlite:///{story.folder / 'mlflow.db'}")
+    for _, run in story.search_runs().iterrows():
+        keys = client.get_run(run["run_id"]).data.metrics
+        steps = {key: [point.step for point in client.get_metric_history(run["run_id"], key)] for key in keys}
+        story.points[run["run_id"]] = steps
+        root = Path(run["artifact_uri"].removeprefix("file://"))
+        files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+        story.artifacts[run["tags.arm"], run["tags.trial"]] = files
+        if (run["tags.arm"], run["tags.trial"]) == ("original", "0"):
+            model = mlflow.pytorch.load_model(f"runs:/{run['run_id']}/model")
+            story.logits = model(normalize(read_test_photos(story.folder))).detach().numpy()
+
+
+def read_test_photos(folder: Path) -> torch.Tensor:
+    """Three photos `[3, 3, 32, 32]`."""
+    manifest = load_manifest(folder / "data/split/0.csv", SPLIT_COLUMNS).head(3)
+    return load_images(manifest.assign(path=[str(folder / path) for path in manifest["path"]]), 32)
+
+
+def clone(folder: Path) -> None:
+    """What git would clone, were everything here committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).exists() and not name.startswith(("metrics/", "docs/")) and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+def pack_photos(archive: Path) -> None:
+    """Ten drawings of each class, in the layout of the Kaggle archive."""
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, data in read_sample():
+            if re.search(r"_0(0\d|10)\.jpg$", name):
+                file.writestr(f"test/{name}", data)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("home") / "clone"
+    folder.mkdir()
+    clone(folder)
+    pack_photos(folder / "data/downloads/photos.zip")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        change_params(SMALL)
+        story = Story(folder)
+        for command in ("git init --initial-branch main", "git add --all", "git commit --message first"):
+            story.call(*command.split())
+        story.play("first", "dvc", "repro")
+        inspect_store(story)
+        story.play("again", "dvc", "repro")
+        story.output["status"] = story.call("git", "status", "--porcelain")
+        story.call("git", "add", "--all")
+        story.call("git", "commit", "--message", "results")
+
+        story.play("temp", "dvc", "exp", "run", "--temp", "--name", "shorter", "--set-param", "train.epochs=1")
+        story.call("git", "switch", "--create", "fewer")
+        change_params({"augment.copies": 1})
+        story.play("changed", "dvc", "repro")
+        story.call("git", "commit", "--all", "--message", "fewer copies")
+        story.output["diff"] = story.call("dvc", "metrics", "diff", "main", "fewer", "--md")
+        story.output["show"] = story.call("dvc", "metrics", "show")
+        story.output["params"] = story.call("dvc", "params", "diff", "main", "fewer", "--md")
+        story.output["plots"] = story.call(
+            "dvc", "plots", "diff", "main", "fewer", "--show-vega", "--targets", "accuracy"
+        )
+
+        story.call("git", "switch", "main")
+        story.play("back", "dvc", "repro")
+        change_params({"trials": [0, 1, 2]})
+        story.play("trial", "dvc", "repro")
+        (folder / "mlflow.db").unlink()
+        story.play("restored", "dvc", "repro", "--force", "--single-item", "evaluate@0")
+    finally:
+        os.chdir(before)
+    return story
+
+
+def find_ran(output: str) -> Counter[str]:
+    """How often each stage ran; stages restored from DVC's cache do not count."""
+    return Counter(re.findall(r"Running stage '(\w+)", output))
+
+
+def test_first_run_runs_everything_once(story: Story) -> None:
+    assert find_ran(story.output["first"]) == {
+        "fetch": 1, "split": 2, "augment": 2, "train_original": 2, "train_augmented": 2, "evaluate": 2, "report": 1
+    }  # fmt: skip
+    assert "Traceback" not in story.output["first"]
+    assert "Warning" not in story.output["first"]
+
+
+def test_second_run_does_nothing(story: Story) -> None:
+    assert find_ran(story.output["again"]) == {}
+    assert "up to date" in story.output["again"]
+    assert story.lock["again"] == story.lock["first"]
+    assert len(story.runs["again"]) == len(story.runs["first"])
+
+
+def test_only_results_appear_in_git(story: Story) -> None:
+    changed = {line[3:] for line in story.output["status"].splitlines()}
+    assert changed == {"dvc.lock", "metrics/"}
+
+
+def test_changed_param_runs_only_what_depends_on_it(story: Story) -> None:
+    assert find_ran(story.output["changed"]) == {"augment": 2, "train_augmented": 2, "evaluate": 2, "report": 1}
+
+
+def test_switching_back_restores_without_running(story: Story) -> None:
+    assert find_ran(story.output["back"]) == {}
+    assert story.lock["back"] == story.lock["first"]
+
+
+def test_new_trial_runs_only_itself(story: Story) -> None:
+    assert find_ran(story.output["trial"]) == {
+        "split": 1, "augment": 1, "train_original": 1, "train_augmented": 1, "evaluate": 1, "report": 1
+    }  # fmt: skip
+    assert "split@2" in story.output["trial"]
+
+
+def test_arms_start_from_the_same_weights_and_trials_do_not(story: Story) -> None:
+    hashes = {
+        (arm, trial): json.loads((story.folder / f"models/{arm}/{trial}/run.json").read_text())[
+            "initial_weights_sha256"
+        ]
+        for arm in ("original", "augmented")
+        for trial in (0, 1, 2)
+    }
+    assert all(hashes["original", trial] == hashes["augmented", trial] for trial in (0, 1, 2))
+    assert len(set(hashes.values())) == 3
+
+
+def test_test_photos_are_never_trained_on(story: Story) -> None:
+    for trial in (0, 1):
+        split = load_manifest(story.folder / f"data/split/{trial}.csv", SPLIT_COLUMNS)
+        sources = set(pd.read_csv(story.folder / f"data/augmented/{trial}.csv")["source_path"])
+        assert sources == set(split.loc[split["split"] == "train", "path"])
+        predicted = pd.read_csv(story.folder / f"metrics/predictions/original-{trial}.csv")["path"]
+        assert sorted(predicted) == sorted(split.loc[split["split"] == "test", "path"])
+
+
+def test_evaluate_finds_what_train_saw(story: Story) -> None:
+    """The reloaded model gives the very numbers that the last epoch gave."""
+    for arm in ("original", "augmented"):
+        history = pd.read_csv(story.folder / f"metrics/history/{arm}-0.csv").iloc[-1]
+        metrics = json.loads((story.folder / f"metrics/{arm}/0.json").read_text())
+        assert history["test/loss"] == metrics["log_loss"]
+        for key in ("accuracy", "precision", "recall", "f1"):
+            assert history[f"test/{key}"] == metrics[key]
+
+
+def test_predictions_give_the_metrics(story: Story) -> None:
+    for arm in ("original", "augmented"):
+        predictions = pd.read_csv(story.folder / f"metrics/predictions/{arm}-0.csv")
+        metrics = json.loads((story.folder / f"metrics/{arm}/0.json").read_text())
+        assert (predictions["target"] == predictions["pred"]).mean() == metrics["accuracy"]
+        likelihood = np.where(predictions["target"] == "cats", predictions["p_cats"], predictions["p_dogs"])
+        assert -np.log(likelihood).mean() == pytest.approx(metrics["log_loss"], abs=1e-6)
+
+
+def test_one_finished_run_per_arm_and_trial(story: Story) -> None:
+    runs = story.runs["first"]
+    assert Counter(zip(runs["tags.arm"], runs["tags.trial"], strict=True)) == {
+        (arm, trial): 1 for arm in ("original", "augmented") for trial in ("0", "1")
+    }
+    assert set(runs["status"]) == {"FINISHED"}
+
+
+def test_runs_say_where_they_come_from(story: Story) -> None:
+    for _, run in story.runs["first"].iterrows():
+        arm, trial = run["tags.arm"], run["tags.trial"]
+        assert run["tags.dvc_stage"] == f"train_{arm}@{trial}"
+        assert (run["tags.source"], run["tags.git_dirty"]) == ("archive", "false")
+        assert re.fullmatch("[0-9a-f]{40}", run["tags.git_commit"])
+        assert run[f"tags.md5:data/split/{trial}.csv"] in story.lock["first"]
+        assert re.fullmatch("[0-9a-f]{64}", run["tags.model_sha256"])
+        assert run["params.train.image_size"] == "32"
+        assert run["params.fetch.subset"] == "test"
+        assert (run["params.augment.copies"] == "2") == (arm == "augmented")
+
+
+def test_every_point_is_logged_once_at_its_epoch(story: Story) -> None:
+    per_epoch = [
+        "train/loss",
+        "train/accuracy",
+        "test/loss",
+        "test/accuracy",
+        "test/precision",
+        "test/recall",
+        "test/f1",
+    ]
+    for points in story.points.values():
+        for key in [*per_epoch, "train/images_per_second", "train/seconds_per_epoch"]:
+            assert points[key] == [1, 2]
+        for key in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "roc_auc", "log_loss"):
+            assert points[f"evaluate/{key}"] == [2]
+
+
+def test_artifacts_of_a_run(story: Story) -> None:
+    for (arm, trial), files in story.artifacts.items():
+        assert files == {
+            "checkpoints/epoch-001.safetensors",
+            "figures/confusion.png",
+            "figures/learning_curves.png",
+            "layers.csv",
+            f"metrics/{arm}/{trial}.json",
+            f"metrics/history/{arm}-{trial}.csv",
+            f"metrics/predictions/{arm}-{trial}.csv",
+        }
+
+
+def test_logged_model_predicts_as_the_model_on_disk(story: Story) -> None:
+    assert story.logits.shape == (3, 2)
+    folder = story.folder / "models/original/0"
+    images = read_test_photos(story.folder)
+    logits = predict_logits(load_model(folder, load_run(folder)), images, Machine(torch.device("cpu"), "fp32"))
+    np.testing.assert_allclose(story.logits, logits.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_experiment_in_a_temporary_copy_logs_into_the_one_store(story: Story) -> None:
+    assert find_ran(story.output["temp"]) == {"train_original": 2, "train_augmented": 2, "evaluate": 2, "report": 1}
+    assert len(story.runs["temp"]) == len(story.runs["first"]) + 4
+    new = story.runs["temp"][story.runs["temp"]["tags.dvc_experiment"] == "shorter"]
+    assert len(new) == 4
+    assert set(new["params.train.epochs"]) == {"1"}
+    assert story.lock["temp"] == story.lock["first"], "the workspace stays as it was"
+
+
+def test_deleted_store_is_filled_from_what_is_on_disk(story: Story) -> None:
+    runs = story.runs["restored"]
+    assert sorted(zip(runs["tags.arm"], runs["tags.restored"], strict=True)) == [
+        ("augmented", "true"),
+        ("original", "true"),
+    ]
+    for _, run in runs.iterrows():
+        metrics = json.loads((story.folder / f"metrics/{run['tags.arm']}/0.json").read_text())
+        assert run["metrics.evaluate/accuracy"] == metrics["accuracy"]
+        assert run["metrics.test/loss"] == metrics["log_loss"]
+
+
+def test_diffs_are_short_and_name_what_changed(story: Story) -> None:
+    rows = [line for line in story.output["diff"].splitlines() if line.startswith("| metrics")]
+    assert 1 <= len(rows) <= 12, story.output["diff"]
+    assert all("metrics/comparison.json" in row for row in rows)
+    assert any("augmented.log_loss" in row for row in rows)
+    assert not any("original." in row for row in rows), "the original arm did not change"
+    assert "augment.copies" in story.output["params"]
+    assert "augmented.accuracy" in story.output["show"]
+    assert "test/accuracy" in story.output["plots"]
+
+
+def test_models_record_the_threads_they_were_computed_with(story: Story) -> None:
+    assert load_run(story.folder / "models/original/0")["threads"] == 1
