@@ -10,14 +10,14 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # without bytecode every start costs seconds
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro test ui smoke requirements
+.PHONY: help repro test ui smoke readme requirements
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs only what is out of date
 	@dvc repro
-	@python -m stages.common.answer
+	@printf '\n'; sed -n '/^# /,/^## /{/^[^#]/p}' metrics/report.md; grep -m1 '^\*\*Drawn' metrics/report.md || true
 
 test: $(READY) ## lint, types and every test: exactly what CI runs
 	ruff check .
@@ -46,6 +46,9 @@ $(READY): requirements.txt
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
 	@uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode requirements.txt
 	@touch $@
+
+readme: $(READY) ## write the results table of README.md anew from metrics/
+	@python -m tests.readme
 
 requirements: $(READY) ## pin the packages of requirements.in anew, with their hashes
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common import tracking
-from stages.common.dataset import encode_targets, load_images
+from stages.common.dataset import load_images
 from stages.common.errors import UserError, run_stage
 from stages.common.figures import plot_confusion, plot_learning_curves
 from stages.common.files import write_bytes, write_json
@@ -41,14 +41,13 @@ def main() -> None:
     check_runs(runs, class_names)
 
     make_deterministic()
-    images = load_images(test, runs["original"]["params"]["train.image_size"])
-    targets = encode_targets(test, class_names).numpy()
+    images = load_images(test, class_names, runs["original"]["params"]["train.image_size"])
     for arm, run in runs.items():
         model = load_model(Path("models", arm, str(trial)), run)
         machine = select_machine(run["precision"])
-        logits = predict_logits(model.to(machine.device), images, machine)
+        logits = predict_logits(model.to(machine.device), images.pixels, machine)
         probabilities = compute_softmax(logits.numpy())
-        metrics = compute_metrics(targets, probabilities, class_names)
+        metrics = compute_metrics(images.targets.numpy(), probabilities, class_names)
         predictions = tabulate(test, probabilities, class_names)
         metrics = describe(run, photos, len(test)) | metrics
         save(metrics, predictions)
@@ -112,7 +111,8 @@ def track(metrics: dict[str, Any], run: dict[str, Any]) -> None:
     """Add the results to the MLflow run that made the model, or to a new one when the store has none."""
     client = tracking.open_store()
     history = pd.read_csv(list_files(metrics)[2])
-    tags = {key: str(metrics[key]) for key in ("arm", "trial", "source", "version", "model_sha256")}
+    tags = {key: str(metrics[key]) for key in ("arm", "trial", "source", "model_sha256")}
+    tags["source_version"] = metrics["version"]
     tracked = tracking.find_run(client, metrics["arm"], metrics["trial"], run["model_sha256"])
     if tracked is None:
         tracked = tracking.restore_run(client, f"{metrics['arm']}-{metrics['trial']}", run["params"], tags, history)

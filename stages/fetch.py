@@ -6,7 +6,6 @@ Command python -m stages.fetch   (about 4 seconds for 140 photos on disk; a down
 """
 
 import hashlib
-import os
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from stages.common.images import BadImage, compute_dhash, decode_photo
 from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, save_manifest
 from stages.common.params import FetchParams, load_params
 from stages.common.provenance import describe_source
+from stages.common.root import find_root
 from stages.sources.archive import Listing, find_archive, list_archive, list_folder
 from stages.sources.layout import choose_file_name, find_class, find_subset, select_photos, show
 
@@ -68,17 +68,6 @@ def main() -> None:
     save_manifest(QUARANTINE, pd.DataFrame(rejected, columns=QUARANTINE_COLUMNS), QUARANTINE_COLUMNS)
     save_manifest(PHOTOS, pd.DataFrame(photos).sort_values("path"), PHOTO_COLUMNS)
     print(summarise(source, photos, len(rejected)))
-
-
-def find_root() -> Path:
-    """The main DVC repository: ``$DVC_ROOT``, else the nearest folder upwards with ``.dvc``, else the current one.
-
-    An experiment runs in a temporary copy that lacks git-ignored files, and so the archives.
-    """
-    if "DVC_ROOT" in os.environ:
-        return Path(os.environ["DVC_ROOT"])
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
 
 
 def open_source(params: FetchParams) -> tuple[Source, list[str]]:

@@ -30,7 +30,7 @@ from torchvision.models import ResNet
 from tqdm import tqdm
 
 from stages.common import tracking
-from stages.common.dataset import encode_targets, load_images, normalize
+from stages.common.dataset import Images, load_images, normalize
 from stages.common.errors import UserError, run_stage
 from stages.common.files import compute_sha256, replace_dir, write_bytes, write_json
 from stages.common.hardware import Machine, make_deterministic, select_machine
@@ -51,14 +51,6 @@ from stages.common.seeds import derive_seed
 
 WATCHED = ("accuracy", "precision", "recall", "f1")
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images in memory, uint8 `[N, 3, H, W]`, with their class indices `[N]`."""
-
-    pixels: torch.Tensor
-    targets: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -100,8 +92,8 @@ def main() -> None:
     }
     print(describe(run))
     task = Task(
-        train=load_arrays(train_manifest, class_names, params.train.image_size),
-        test=load_arrays(test_manifest, class_names, params.train.image_size),
+        train=load_images(train_manifest, class_names, params.train.image_size),
+        test=load_images(test_manifest, class_names, params.train.image_size),
         class_names=class_names,
         params=params.train,
         seed=derive_seed(params.seed, "order", args.trial),
@@ -219,11 +211,6 @@ def watch(model: ResNet, task: Task) -> dict[str, float]:
     logits = predict_logits(model, task.test.pixels, task.machine)
     metrics = compute_metrics(task.test.targets.numpy(), compute_softmax(logits.numpy()), task.class_names)
     return {"test/loss": metrics["log_loss"], **{f"test/{key}": metrics[key] for key in WATCHED}}
-
-
-def load_arrays(manifest: pd.DataFrame, class_names: list[str], size: int) -> Images:
-    """Decode the images of a manifest."""
-    return Images(load_images(manifest, size), encode_targets(manifest, class_names))
 
 
 def collect_params(params: Params, arm: str) -> dict[str, Any]:

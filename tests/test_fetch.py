@@ -83,10 +83,6 @@ def test_the_archive_is_looked_for_in_the_main_repository(
     monkeypatch.setenv("DVC_ROOT", str(main))
     fetch.main()
     assert len(load_manifest(PHOTOS, PHOTO_COLUMNS)) == 20
-    monkeypatch.delenv("DVC_ROOT")
-    (workspace / "below").mkdir()
-    monkeypatch.chdir(workspace / "below")
-    assert fetch.find_root() == workspace
 
 
 # Which source
@@ -248,6 +244,19 @@ def test_a_failure_leaves_what_was_there(workspace: Path) -> None:
         with pytest.raises(UserError):
             run(entries)
         assert snapshot() == before
+
+
+def test_an_old_manifest_never_describes_new_photos(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(CATS | DOGS)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetch, "save_manifest", stop)  # as if killed between the photos and their manifest
+    with pytest.raises(KeyboardInterrupt):
+        run(DOGS | {"test/birds/1.jpg": make_jpeg(300)})
+    assert Path("data/raw/birds/1.jpg").exists()
+    assert not PHOTOS.exists()
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

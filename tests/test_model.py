@@ -12,7 +12,6 @@ import torch
 from torchvision.models import ResNet
 from torchvision.transforms import v2
 
-from stages.common import hardware
 from stages.common.dataset import IMAGENET_MEAN, IMAGENET_STD, normalize
 from stages.common.errors import UserError
 from stages.common.hardware import Machine, select_machine
@@ -40,7 +39,8 @@ def make_run(data: bytes) -> dict[str, Any]:
 
 def test_model_is_the_labs(model: ResNet) -> None:
     layers = list_layers(model)
-    assert (len(layers), layers["weights"].sum(), layers["trainable"].all()) == (161, 23_512_130, True)
+    assert (len(layers), layers["weights"].sum()) == (161, 23_512_130)
+    assert layers["trainable"].all()
     assert layers.iloc[0].tolist() == ["conv1.weight", "64x3x7x7", 9408, True]
     assert layers.iloc[-1].tolist() == ["fc.bias", "2", 2, True]
 
@@ -108,8 +108,8 @@ def test_normalize_equals_torchvision() -> None:
 def test_auto_precision_follows_the_hardware(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: str
 ) -> None:
-    monkeypatch.setattr(hardware.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(hardware.torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert select_machine("auto").precision == expected
     assert select_machine("fp32").precision == "fp32"
 

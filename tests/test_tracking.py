@@ -56,6 +56,7 @@ def test_results_are_added_once(client: MlflowClient) -> None:
         run = tracking.find_run(client, "original", 0, "ccc")
         assert run is not None
         tracking.add_results(client, run, {"evaluate/accuracy": 0.5, "evaluate/log_loss": 0.7}, step=2)
+    assert run is not None
     points = client.get_metric_history(run.info.run_id, "evaluate/accuracy")
     assert [(point.step, point.value) for point in points] == [(2, 0.5)]
     assert client.get_run(run.info.run_id).info.status == "FINISHED"

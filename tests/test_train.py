@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from stages import train
 from stages.common import tracking
+from stages.common.dataset import Images
 from stages.common.errors import UserError
 from stages.common.hardware import Machine, make_deterministic
 from stages.common.model import build_model, compute_weights_sha256
 from stages.common.params import TrainParams, load_params
-from stages.train import Images, Task, count_work, read_manifests, split_batches, train_model
+from stages.train import Task, count_work, read_manifests, split_batches, train_model
 from tests.conftest import ROOT
 
 PARAMS = load_params(ROOT / "params.yaml").train

@@ -1,5 +1,6 @@
 """Images in memory: every file decoded once, kept as bytes, normalized batch by batch."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +16,28 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def load_images(manifest: pd.DataFrame, size: int) -> torch.Tensor:
-    """Decode every image of a manifest and squash it to a square.
+@dataclass(frozen=True)
+class Images:
+    """Labelled images: uint8 `[N, 3, H, W]`, RGB, and their class indices, int64 `[N]`."""
+
+    pixels: torch.Tensor
+    targets: torch.Tensor
+
+
+def load_images(manifest: pd.DataFrame, class_names: list[str], size: int) -> Images:
+    """Decode every image of a manifest, in its order, and squash it to a square of ``size`` pixels.
 
     Raises UserError when a file is missing, or is not the one the manifest describes.
-
-    Returns: uint8 `[N, 3, size, size]`, RGB, in the manifest's order.
     """
     # threads are enough: Pillow decodes and resizes without holding the interpreter
     rows = zip(manifest["path"], manifest["sha256"], strict=True)
-    images = Parallel(n_jobs=-1, prefer="threads")(delayed(_load_square)(Path(p), sha, size) for p, sha in rows)
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    squares = Parallel(n_jobs=-1, prefer="threads")(delayed(_load_square)(Path(p), sha, size) for p, sha in rows)
+    targets = [class_names.index(name) for name in manifest["class"]]
+    return Images(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2), torch.tensor(targets))
 
 
 def _load_square(path: Path, sha256: str, size: int) -> np.ndarray:
     return np.asarray(load_photo(path, sha256).resize((size, size), Image.Resampling.BILINEAR))
-
-
-def encode_targets(manifest: pd.DataFrame, class_names: list[str]) -> torch.Tensor:
-    """Class index of every image, int64 `[N]`."""
-    index = {name: i for i, name in enumerate(class_names)}
-    return torch.tensor([index[name] for name in manifest["class"]])
 
 
 def normalize(images: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,56 @@
+"""What README.md says agrees with the files."""
+
+import json
+import re
+from itertools import pairwise
+
+import pytest
+import yaml
+
+from tests.readme import README, ROOT, render_readme
+
+TEXT = README.read_text()
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+
+
+def test_results_are_those_in_metrics() -> None:
+    assert render_readme() == TEXT, "run `make readme`"
+
+
+def test_committed_metrics_are_of_the_photographs() -> None:
+    assert json.loads((ROOT / "metrics/comparison.json").read_text())["source"] in ("archive", "kaggle")
+
+
+def test_stages_are_those_of_the_pipeline() -> None:
+    assert re.findall(r"^\| `(\w+)` \|", TEXT, re.M) == STAGES
+    (graph,) = re.findall(r"```mermaid\n(.*?)```", TEXT, re.S)
+    assert set(re.findall(r"\w+", graph)) - {"flowchart", "LR"} == set(STAGES)
+
+
+def test_graph_has_the_edges_of_the_pipeline() -> None:
+    """An edge of the drawing is a file that one stage writes and the other reads."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    (graph,) = re.findall(r"```mermaid\n(.*?)```", TEXT, re.S)
+    for line in graph.splitlines()[1:]:
+        names = [name.strip() for name in line.split("-->")]
+        for source, target in pairwise(names):
+            source_stage, target_stage = (stages[name].get("do", stages[name]) for name in (source, target))
+            outs = [out if isinstance(out, str) else next(iter(out)) for out in source_stage["outs"]]
+            deps = target_stage["deps"]
+            assert any(out == dep or out.startswith(f"{dep}/") for out in outs for dep in deps), (source, target)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)", TEXT, re.M))))
+def test_commands_exist(target: str) -> None:
+    assert re.search(rf"^{target}:.*##", (ROOT / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("key", sorted(set(re.findall(r"`(?:-S )?((?:fetch|split|augment|train)\.\w+)", TEXT))))
+def test_params_exist(key: str) -> None:
+    section, name = key.split(".")
+    assert name in yaml.safe_load((ROOT / "params.yaml").read_text())[section]
