@@ -23,7 +23,7 @@ test: $(READY) ## lint, types and every test: exactly what CI runs
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --numprocesses 2
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 ui: $(READY) ## browse the tracked runs in MLflow, from this machine only (PORT=5000)
 	@url=$$(python -c 'from stages.common.tracking import find_chart_page; print(find_chart_page())') && \

@@ -37,7 +37,6 @@ SMALL = {
     "train.epochs": 2,
     "train.checkpoint_every": 1,
 }
-pytestmark = pytest.mark.xdist_group("end to end")
 
 
 @dataclass
