@@ -56,15 +56,17 @@ def make_photo(rng: np.random.Generator, class_name: str, number: int) -> dict[s
     """Coarse coloured noise: every photo is different, and every operation changes it."""
     path = Path(f"data/raw/{class_name}/{class_name}_{number}.jpg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((64, 48), Image.Resampling.BICUBIC)
+    image = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(
+        (160, 120), Image.Resampling.BICUBIC
+    )
     image.save(path, quality=95)
     return {
         "path": path.as_posix(),
         "class": class_name,
         "sha256": compute_sha256(path),
         "bytes": path.stat().st_size,
-        "width": 64,
-        "height": 48,
+        "width": 160,
+        "height": 120,
         "dhash": compute_dhash(Image.open(path)),
         "notes": "",
         "source": "sample",

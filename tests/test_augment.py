@@ -139,7 +139,8 @@ def test_max_side_bounds_the_copies(photos: pd.DataFrame, monkeypatch: pytest.Mo
 
 
 def test_failing_operation_names_photo_and_magnitudes(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    change_params({"augment.operations": {"pixelization": {"ratio": 0.01}}, "augment.operations_per_copy": 1})
+    changes = {"augment.operations": {"pixelization": {"ratio": 0.01}}, "augment.operations_per_copy": 1}
+    change_params({**changes, "augment.max_side": 32})
     with pytest.raises(UserError) as caught:
         run_augment(monkeypatch)
     assert "pixelization" in str(caught.value)
@@ -150,9 +151,9 @@ def test_failing_operation_names_photo_and_magnitudes(photos: pd.DataFrame, monk
 
 
 def test_copy_that_is_too_small_names_the_remedy(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = {"augment.operations": {"scale": {"factor": 0.1}}, "augment.operations_per_copy": 1}
+    changes = {"augment.operations": {"scale": {"factor": 0.05}}, "augment.operations_per_copy": 1}
     change_params(changes)
-    with pytest.raises(UserError, match=r"only 6 x 4 pixels.*Raise augment\.max_side"):
+    with pytest.raises(UserError, match=r"only 8 x 6 pixels.*Raise augment\.max_side"):
         run_augment(monkeypatch)
 
 
