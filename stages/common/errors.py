@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 
 class UserError(Exception):
@@ -17,6 +18,8 @@ def run_stage(main: Callable[[], None]) -> None:
     the stack, so that temporary files are removed and the tracked run is closed.
     """
     signal.signal(signal.SIGTERM, _raise_system_exit)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is written, as a terminal does
     name = os.environ.get("DVC_STAGE", "").split("@")[0] or getattr(sys.modules["__main__"].__spec__, "name", "")
     try:
         main()

@@ -1,0 +1,51 @@
+"""How a stage ends: one message, the right exit status, and lines that appear when they are written."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+PROGRAM = """
+import time
+from stages.common.errors import UserError, run_stage
+
+def main():
+    try:
+        print("started")
+        {action}
+    finally:
+        print("cleaned up")
+
+run_stage(main)
+"""
+
+
+def start(action: str) -> subprocess.Popen[str]:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "DVC_STAGE": "split@3"}
+    command = [sys.executable, "-c", PROGRAM.format(action=action)]
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_user_error_is_one_message_without_a_traceback() -> None:
+    out, err = (process := start('raise UserError("no photos. Add some.")')).communicate(timeout=60)
+    assert (process.returncode, out, err) == (1, "started\ncleaned up\n", "split: error: no photos. Add some.\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    _, err = (process := start("1 / 0")).communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_unwind_and_give_their_status(number: signal.Signals, status: int) -> None:
+    process = start("time.sleep(60)")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n", "written at once, although it is a pipe"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (status, "cleaned up\n", "")
