@@ -17,7 +17,7 @@ help: ## this list
 
 repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs only what is out of date
 	@dvc repro
-	@printf '\n'; sed -n '/^# /,/^## /{/^[^#]/p}' metrics/report.md; grep -m1 '^\*\*Drawn' metrics/report.md || true
+	@printf '\n'; sed -n '/^# /,/^## /{/^[^#]/p}' metrics/report.md; grep -m1 '^\*\*Drawn' metrics/report.md | tr -d '*' || true
 
 test: $(READY) ## lint, types and every test: exactly what CI runs
 	ruff check .

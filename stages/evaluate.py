@@ -117,7 +117,7 @@ def track(metrics: dict[str, Any], run: dict[str, Any]) -> None:
     if tracked is None:
         tracked = tracking.restore_run(client, f"{metrics['arm']}-{metrics['trial']}", run["params"], tags, history)
     results = {f"evaluate/{key}": value for key, value in metrics.items() if isinstance(value, float)}
-    tracking.add_results(client, tracked, results, run["epochs"])
+    tracking.add_results(client, tracked, results, step=0)  # MLflow draws bars of what has no epochs
     for file in list_files(metrics):
         tracking.add_file(client, tracked, file)
     confusion = plot_confusion({metrics["arm"]: metrics["confusion_matrix"]}, metrics["class_names"])

@@ -128,7 +128,7 @@ def describe_result(metrics: Metrics) -> str:
     result = f"the augmented arm {verb} the original arm ({augmented} against {original})"
     gains = [a - o for o, a in zip(right["original"], right["augmented"], strict=True)]
     if len(gains) == 1:
-        claim = f"Of {photos} test photos {result}: one trial, no repeat, so this cannot be told from noise."
+        claim = f"Of {photos} test photos {result}. One trial without a repeat cannot say how much of that is noise."
     else:
         claim = (
             f"Of {photos} test answers in {len(gains)} trials {result}; from trial to trial the difference ran from "

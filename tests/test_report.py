@@ -144,7 +144,7 @@ def test_metrics_with_a_merge_conflict_are_named(tmp_path: Path, monkeypatch: py
 )
 def test_one_trial_is_never_called_a_gain(original: list[int], augmented: list[int], words: str) -> None:
     assert report.describe_result(make_metrics(original, augmented)) == (
-        f"{words}: one trial, no repeat, so this cannot be told from noise. "
+        f"{words}. One trial without a repeat cannot say how much of that is noise. "
         "The augmented arm took 110 optimizer steps, the original 40."
     )
 
