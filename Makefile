@@ -16,6 +16,8 @@ help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs only what is out of date
+	@# a new or changed zip is no DVC dependency, as experiments in a temporary copy cannot see it
+	@[ -z "$$(find data/downloads -name '*.zip' -cnewer data/manifest.csv 2>/dev/null)" ] || dvc repro --force fetch
 	@dvc repro
 	@printf '\n'; sed -n '/^# /,/^## /{/^[^#]/p}' metrics/report.md; grep -m1 '^\*\*Drawn' metrics/report.md | tr -d '*' || true
 
@@ -26,13 +28,18 @@ test: $(READY) ## lint, types and every test: exactly what CI runs
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 ui: $(READY) ## browse the tracked runs in MLflow, from this machine only (PORT=5000)
-	@url=$$(python -c 'from stages.common.tracking import find_chart_page; print(find_chart_page())') && \
-	printf 'The charts: http://127.0.0.1:$(PORT)/%s   (Ctrl-C ends)\n' "$$url" && \
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow ui --workers 1 \
-		--host 127.0.0.1 --port $(PORT) --allowed-hosts localhost:$(PORT),127.0.0.1:$(PORT) --x-frame-options DENY
+	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+		{ echo 'Port $(PORT) is taken. Choose another: make ui PORT=5001'; exit 1; }
+	@page=$$(python -c 'from stages.common.tracking import find_chart_page; print(find_chart_page())') && \
+	printf 'The charts: http://127.0.0.1:$(PORT)/%s   (Ctrl-C ends)\n' "$$page" && \
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true PYTHONWARNINGS=ignore \
+		mlflow ui --workers 1 --uvicorn-opts '--log-level critical' --host 127.0.0.1 --port $(PORT) \
+		--allowed-hosts localhost:$(PORT),127.0.0.1:$(PORT) --x-frame-options DENY
 
 smoke: $(READY) ## the same pipeline in two minutes, on drawn samples, as a throw-away DVC experiment
-	@dvc exp remove --quiet smoke 2>/dev/null; trap 'dvc exp remove --quiet smoke; rm -f .dvc/tmp/smoke.db' EXIT; \
+	@# git wants a name even for a commit that is thrown away
+	@export GIT_AUTHOR_NAME=smoke GIT_AUTHOR_EMAIL=smoke@localhost GIT_COMMITTER_NAME=smoke GIT_COMMITTER_EMAIL=smoke@localhost; \
+	dvc exp remove --quiet smoke 2>/dev/null; trap 'dvc exp remove --quiet smoke; rm -f .dvc/tmp/smoke.db' EXIT; \
 	MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/.dvc/tmp/smoke.db dvc exp run --temp --name smoke \
 		-S 'fetch.sources=[sample]' -S 'trials=[0]' -S train.image_size=64 -S train.epochs=2 -S train.checkpoint_every=2
 

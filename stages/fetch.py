@@ -31,8 +31,8 @@ QUARANTINE = Path("data/quarantine.csv")
 QUARANTINE_COLUMNS = ["path", "sha256", "reason"]
 MAX_IMBALANCE = 20  # photos of the largest class per photo of the smallest
 SAMPLE_REMEDY = (
-    "For real ones put a zip in data/downloads, or connect to the network for Kaggle; "
-    "then run `dvc repro --force fetch` and `dvc repro`."
+    "For real ones put a zip in data/downloads and run `make repro`, or connect to the network for Kaggle "
+    "and run `dvc repro --force fetch`, then `make repro`."
 )
 
 Row = dict[str, Any]

@@ -60,7 +60,7 @@ def main() -> None:
     study = load_study(load_params().trials)
     comparison = compute_comparison(study.metrics)
     notice = describe_source(comparison["source"], study.metrics["original"][0]["version"])
-    draw_figures(study)
+    draw_figures(study, notice if comparison["source"] == "sample" else "")
     write_json(COMPARISON, comparison)
     write_bytes(REPORT, render_report(study, notice).encode())
     print(summarise(comparison, describe_result(study.metrics), notice))
@@ -150,7 +150,7 @@ def summarise(comparison: dict[str, Any], result: str, notice: str) -> str:
     sample = [notice] if comparison["source"] == "sample" else []
     table = pd.DataFrame({arm: comparison[arm] for arm in ARMS})
     table["difference"] = (table["augmented"] - table["original"]).map("{:+.4f}".format)
-    files = f"report {REPORT}, photographs {SHEETS}/"
+    files = f"report {REPORT}, pictures {SHEETS}/"
     return "\n".join([*sample, "", table.to_string(float_format="{:.4f}".format), "", files, "", result, *sample])
 
 
@@ -241,8 +241,8 @@ def choose_pictures(split: pd.DataFrame, copies: pd.DataFrame) -> list[list[tupl
     return rows
 
 
-def draw_figures(study: Study) -> None:
-    """Draw and save the figures; those that show photographs go to their own folder."""
+def draw_figures(study: Study, caption: str) -> None:
+    """Draw and save the figures, the charts under a caption; those that show photographs go to their own folder."""
     class_names = study.metrics["original"][0]["class_names"]
     parts = {side: study.split[study.split["split"] == side] for side in ("train", "test")} | {"copies": study.copies}
     counts = pd.DataFrame({name: part["class"].value_counts() for name, part in parts.items()}).reindex(class_names)
@@ -252,9 +252,15 @@ def draw_figures(study: Study) -> None:
     differ = rank_disagreements(study.predictions, study.trials)
     shown = [_load_thumbnail(path) for path in differ["path"].head(SHEET_CASES)]
     answers = sum(map(len, study.predictions["original"]))
-    figures.save_figure(figures.plot_counts(counts.fillna(0).astype(int)), FIGURES / "counts.png")
-    figures.save_figure(figures.plot_learning_curves(study.histories), FIGURES / "learning_curves.png")
-    figures.save_figure(figures.plot_confusion(matrices, class_names), FIGURES / "confusion.png")
+    charts = {
+        "counts": figures.plot_counts(counts.fillna(0).astype(int)),
+        "learning_curves": figures.plot_learning_curves(study.histories),
+        "confusion": figures.plot_confusion(matrices, class_names),
+    }
+    for name, figure in charts.items():
+        if caption:
+            figure.suptitle(caption, fontsize=8)
+        figures.save_figure(figure, FIGURES / f"{name}.png")
     figures.save_figure(figures.plot_contact_sheet(pictures), SHEETS / "copies.png")
     figures.save_figure(figures.plot_disagreements(differ, shown, answers), SHEETS / "disagreements.png")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+SOURCES = ("README.md", "metrics/comparison.json", "metrics/report.md")
 BLOCK = re.compile(r"(<!-- results: .*? -->\n)(.*?)(<!-- /results -->)", re.S)
 METRICS = {"accuracy": "accuracy", "macro F1": "macro_f1", "weighted F1": "weighted_f1", "log loss": "log_loss"}
 
@@ -25,12 +26,12 @@ def render_results(comparison: dict[str, Any], report: str) -> str:
     return "\n".join(["", *table, "", sentence, "", "[The whole report](metrics/report.md)", ""])
 
 
-def render_readme() -> str:
+def render_readme(readme: str, comparison: str, report: str) -> str:
     """README.md with a fresh results block."""
-    comparison = json.loads((ROOT / "metrics/comparison.json").read_text())
-    results = render_results(comparison, (ROOT / "metrics/report.md").read_text())
-    return BLOCK.sub(lambda match: match[1] + results + match[3], README.read_text())
+    results = render_results(json.loads(comparison), report)
+    return BLOCK.sub(lambda match: match[1] + results + match[3], readme)
 
 
 if __name__ == "__main__":
-    README.write_text(render_readme())
+    texts = [(ROOT / name).read_text() for name in SOURCES]
+    README.write_text(render_readme(*texts))
