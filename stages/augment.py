@@ -1,7 +1,8 @@
 """Make augmented copies of the train photos of one trial with AugLy.
 
-Reads   data/split/<trial>.csv, data/raw/; params seed, augment
+Reads   data/split/<trial>.csv, data/raw/; params seed, augment, train.budget
 Writes  data/augmented/<trial>/<class>/*.jpg and data/augmented/<trial>.csv: each copy, its source, its operations
+        data/budget/<trial>.json: how often an epoch shows the original arm each photo
 Command python -m stages.augment --trial 0   (112 photos, 2 copies each: about 5 seconds on 2 cores)
 
 Every draw follows from (seed, trial, photo, copy), so the bytes do not depend on the number of processes.
@@ -21,7 +22,7 @@ from joblib import Parallel, delayed
 from PIL import Image
 
 from stages.common.errors import UserError, run_stage
-from stages.common.files import compute_sha256, replace_dir
+from stages.common.files import compute_sha256, replace_dir, write_json
 from stages.common.images import MIN_SIDE, load_photo
 from stages.common.manifest import COPY_COLUMNS, SPLIT_COLUMNS, load_manifest, save_manifest
 from stages.common.params import AugmentParams, Magnitude, load_params
@@ -44,9 +45,18 @@ def main() -> None:
     with replace_dir(folder) as partial_folder:
         copies["sha256"] = make_copies(copies, partial_folder, params.augment.max_side)
     save_manifest(folder.with_suffix(".csv"), copies, COPY_COLUMNS)
+    write_json(Path(f"data/budget/{trial}.json"), plan_budget(params.train.budget, params.augment.copies))
     print(
         f"augment: trial {trial}: {len(train)} train photos -> {len(copies)} copies, {len(train) + len(copies)} in all"
     )
+
+
+def plan_budget(budget: str, copies: int) -> dict[str, Any]:
+    """How often an epoch shows the original arm each train photo.
+
+    It has a file of its own so that the original arm depends on the number of copies only where it matters.
+    """
+    return {"budget": budget, "repeats": 1 + copies if budget == "steps" else 1}
 
 
 def plan_copies(train: pd.DataFrame, params: AugmentParams, seed: int, trial: int) -> pd.DataFrame:

@@ -1,11 +1,11 @@
 """Train ResNet-50 from random weights: one arm of one trial.
 
 Reads   the manifests given (data/split/<trial>.csv, and data/augmented/<trial>.csv in the augmented arm)
-        and the images they list; params seed, train
+        and the images they list; data/budget/<trial>.json in the original arm; params seed, train
 Writes  models/<arm>/<trial>/: model.safetensors, run.json (what ran), layers.csv
         metrics/history/<arm>-<trial>.csv: loss and metrics of every epoch
         one MLflow run
-Command python -m stages.train --arm original --trial 0 data/split/0.csv
+Command python -m stages.train --arm original --trial 0 --budget data/budget/0.json data/split/0.csv
         (112 images: about 2 minutes on 2 cores with bf16; 336 images: about 6 minutes)
 
 Both arms of a trial start from the same weights. The last epoch is the model: the test photos are watched at
@@ -14,6 +14,7 @@ every epoch, but nothing is chosen by them.
 
 import argparse
 import hashlib
+import json
 import math
 import sys
 import time
@@ -55,10 +56,14 @@ LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained on what, and how. ``seed`` is that of the trial's batch order."""
+    """What is trained on what, and how.
+
+    ``repeats``: how often an epoch shows each train image. ``seed``: that of the trial's batch order.
+    """
 
     train: Images
     test: Images
+    repeats: int
     class_names: list[str]
     params: TrainParams
     seed: int
@@ -70,10 +75,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", choices=["original", "augmented"], required=True)
     parser.add_argument("--trial", type=int, required=True)
+    parser.add_argument("--budget", type=Path, help="how often an epoch shows each image, as JSON; once if not given")
     parser.add_argument("manifests", type=Path, nargs="+", help="train on these; the first one has the test photos")
     args = parser.parse_args()
     params = load_params()
     train_manifest, test_manifest = read_manifests(args.manifests)
+    budget = read_budget(args.budget)
     class_names = sorted(test_manifest["class"].unique())
 
     make_deterministic()
@@ -83,8 +90,9 @@ def main() -> None:
         "arm": args.arm,
         "trial": args.trial,
         "class_names": class_names,
-        "params": {"seed": params.seed, **flatten(params.train.model_dump(), "train")},
-        **count_work(len(train_manifest), params.train),
+        "params": {"seed": params.seed, **flatten(params.train.model_dump(exclude={"budget"}), "train")},
+        **budget,
+        **count_work(len(train_manifest), budget["repeats"], params.train),
         "initial_weights_sha256": compute_weights_sha256(model),
         "manifests": {path.as_posix(): compute_sha256(path) for path in args.manifests},
         "versions": {name: version(name) for name in LIBRARIES},
@@ -94,6 +102,7 @@ def main() -> None:
     task = Task(
         train=load_images(train_manifest, class_names, params.train.image_size),
         test=load_images(test_manifest, class_names, params.train.image_size),
+        repeats=budget["repeats"],
         class_names=class_names,
         params=params.train,
         seed=derive_seed(params.seed, "order", args.trial),
@@ -126,14 +135,25 @@ def read_manifests(paths: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return train, split[split["split"] == "test"].reset_index(drop=True)
 
 
-def count_work(num_images: int, params: TrainParams) -> dict[str, int]:
+def read_budget(path: Path | None) -> dict[str, Any]:
+    """What the file says on the budget: ``repeats``, and its name. Raises UserError when it cannot be read."""
+    if path is None:
+        return {"repeats": 1}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}). Run `dvc repro` to make it again.") from error
+    return found
+
+
+def count_work(num_images: int, repeats: int, params: TrainParams) -> dict[str, int]:
     """How much training an arm gets."""
-    steps = params.epochs * len(split_batches(np.arange(num_images), params.batch_size))
+    steps = params.epochs * len(split_batches(np.arange(repeats * num_images), params.batch_size))
     return {
         "epochs": params.epochs,
         "steps": steps,
         "train_images": num_images,
-        "image_presentations": params.epochs * num_images,
+        "image_presentations": params.epochs * repeats * num_images,
     }
 
 
@@ -155,7 +175,7 @@ def train_model(model: ResNet, task: Task) -> pd.DataFrame:
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=task.params.learning_rate)
     epochs, num_images = task.params.epochs, len(task.train.targets)
-    total = count_work(num_images, task.params)["steps"]
+    total = count_work(num_images, task.repeats, task.params)["steps"]
     history = []
     with tqdm(total=total, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
         for epoch in range(1, epochs + 1):
@@ -165,7 +185,7 @@ def train_model(model: ResNet, task: Task) -> pd.DataFrame:
             seconds = time.perf_counter() - started
             row |= watch(model, task)
             history.append({"epoch": epoch, **row})
-            speed = {"train/images_per_second": num_images / seconds, "train/seconds_per_epoch": seconds}
+            speed = {"train/images_per_second": task.repeats * num_images / seconds, "train/seconds_per_epoch": seconds}
             tracking.log_epoch(epoch, row | speed)
             bar.write(describe_epoch(epoch, epochs, row | speed), file=sys.stdout)
             if epoch % task.params.checkpoint_every == 0 and epoch < epochs:
@@ -176,14 +196,15 @@ def train_model(model: ResNet, task: Task) -> pd.DataFrame:
 def train_one_epoch(
     model: ResNet, optimizer: torch.optim.Optimizer, task: Task, epoch: int, bar: "tqdm[Any]"
 ) -> dict[str, float]:
-    """One pass over the train images, in an order that follows from the seed and the epoch.
+    """``repeats`` passes over the train images, shuffled together by the seed and the epoch.
 
     Raises UserError when the loss is not finite.
 
     Returns: mean loss and accuracy of the predictions that the model learned from.
     """
     model.train()
-    order = np.random.default_rng(derive_seed(task.seed, epoch)).permutation(len(task.train.targets))
+    num_images = len(task.train.targets)
+    order = np.random.default_rng(derive_seed(task.seed, epoch)).permutation(task.repeats * num_images) % num_images
     loss_sum, correct = 0.0, 0
     for batch in split_batches(order, task.params.batch_size):
         images = task.train.pixels[batch].to(task.machine.device)
@@ -215,8 +236,9 @@ def watch(model: ResNet, task: Task) -> dict[str, float]:
 
 def collect_params(params: Params, arm: str) -> dict[str, Any]:
     """All params of the stages that feed this arm, with dotted names."""
-    unused = {"trials"} | ({"augment"} if arm == "original" else set())
-    return flatten(params.model_dump(exclude=unused))
+    unused = ["augment"] if arm == "original" else ["train.budget"]
+    every = flatten(params.model_dump(exclude={"trials", "evaluate", "report"}))
+    return {key: value for key, value in every.items() if not key.startswith(tuple(unused))}
 
 
 def build_tags(run: dict[str, Any]) -> dict[str, str]:
@@ -229,8 +251,9 @@ def build_tags(run: dict[str, Any]) -> dict[str, str]:
 
 def describe(run: dict[str, Any]) -> str:
     """One line for the terminal, before training."""
+    repeats = f"{run['repeats']} × " if run["repeats"] > 1 else ""
     return (
-        f"train_{run['arm']}: trial {run['trial']}: {run['train_images']} images × {run['epochs']} epochs = "
+        f"train_{run['arm']}: trial {run['trial']}: {repeats}{run['train_images']} images × {run['epochs']} epochs = "
         f"{run['steps']} steps, {run['precision']} on {run['device']}, threads: {run['threads']}"
     )
 

@@ -45,7 +45,7 @@ def test_wrong_value_is_named(workspace: Path, key: str, value: Any, message: st
         load_params()
     assert message in str(caught.value)
     assert "params.yaml" in str(caught.value)
-    assert "Nothing was run" in str(caught.value)
+    assert "Mend params.yaml" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [name for name, magnitudes in IDENTITY.items() if magnitudes])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.common.params import load_params
+from stages.common.params import flatten, load_params
 from tests.conftest import ROOT
 
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -61,12 +61,18 @@ def test_deps_list_every_import(stage: str) -> None:
 @pytest.mark.parametrize("stage", list(PIPELINE))
 def test_params_are_those_the_script_reads(stage: str) -> None:
     source = get_script(stage).read_text()
-    read = set(re.findall(r"params(?:\(\))?\.(\w+)", source)) & set(
-        type(load_params(ROOT / "params.yaml")).model_fields
-    )
+    params = load_params(ROOT / "params.yaml")
+    read = set(re.findall(r"params(?:\(\))?\.(\w+)", source)) & set(type(params).model_fields)
     listed = set(get_body(stage).get("params", []))
-    # the list of trials decides which stages exist, and seeds only what is drawn
-    assert listed == read
+    every = {key for key in flatten(params.model_dump(exclude={"augment": {"operations"}})) if key.startswith("train.")}
+    if stage == "augment":
+        assert "params.train.budget" in source
+        assert listed == read - {"train"} | {"train.budget"}
+    elif stage.startswith("train"):
+        assert listed == read - {"train"} | every - {"train.budget"}
+        assert not re.search(r"params\.train\.budget|params\.budget", source)
+    else:
+        assert listed == read
 
 
 def test_import_direction() -> None:
@@ -99,10 +105,10 @@ def test_train_stages_differ_only_in_arm_and_images() -> None:
     original, augmented = get_body("train_original"), get_body("train_augmented")
     extra = set(list_names(augmented["deps"])) - set(list_names(original["deps"]))
     assert extra == {"data/augmented/${item}", "data/augmented/${item}.csv"}
+    assert set(list_names(original["deps"])) - set(list_names(augmented["deps"])) == {"data/budget/${item}.json"}
     assert original["params"] == augmented["params"]
-    assert (
-        augmented["cmd"].replace("augmented --", "original --").removesuffix(" data/augmented/${item}.csv")
-        == original["cmd"]
+    assert augmented["cmd"].replace("augmented --", "original --").removesuffix(" data/augmented/${item}.csv") == (
+        original["cmd"].replace(" --budget data/budget/${item}.json", "")
     )
 
 

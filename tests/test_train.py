@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 PARAMS = load_params(ROOT / "params.yaml").train
 
 
-def make_task(params: TrainParams, seed: int = 0) -> Task:
+def make_task(params: TrainParams, seed: int = 0, repeats: int = 1) -> Task:
     """Bright against dark noise, 32 px: a few steps are enough to learn it."""
     rng = np.random.default_rng(0)
     targets = np.arange(24) % 2
@@ -30,7 +30,7 @@ def make_task(params: TrainParams, seed: int = 0) -> Task:
         rng.integers(0, 100, (24, 3, 32, 32), dtype=np.uint8) + (targets * 120).astype(np.uint8)[:, None, None, None]
     )
     images = Images(torch.from_numpy(pixels), torch.from_numpy(targets))
-    return Task(images, images, ["dark", "light"], params, seed, Machine(torch.device("cpu"), "fp32"))
+    return Task(images, images, repeats, ["dark", "light"], params, seed, Machine(torch.device("cpu"), "fp32"))
 
 
 def choose(**changes: float) -> TrainParams:
@@ -90,8 +90,27 @@ def test_batches_hold_every_image_once_and_none_is_alone(count: int, size: int) 
 
 @pytest.mark.parametrize(("images", "steps"), [(112, 40), (336, 110), (31, 10), (32, 10), (33, 10), (34, 20), (64, 20)])
 def test_work_is_counted(images: int, steps: int) -> None:
-    work = count_work(images, PARAMS)
+    work = count_work(images, 1, PARAMS)
     assert (work["steps"], work["image_presentations"]) == (steps, images * 10)
+
+
+def test_repeats_give_the_original_arm_the_work_of_the_augmented_one(
+    untracked: list[tuple[int, dict[str, float]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, augmented = count_work(112, 3, PARAMS), count_work(336, 1, PARAMS)
+    assert {**original, "train_images": 336} == augmented
+
+    seen: list[int] = []
+    split = train.split_batches
+
+    def watch(order: np.ndarray, size: int) -> list[np.ndarray]:
+        seen.extend(order)
+        return split(order, size)
+
+    monkeypatch.setattr(train, "split_batches", watch)
+    train_model(build_model(2, seed=3), make_task(choose(epochs=1), repeats=3))
+    per_photo = np.bincount(seen[-72:], minlength=24)
+    assert per_photo.tolist() == [3] * 24
 
 
 def test_augmented_arm_trains_on_photos_and_copies(workspace: Path) -> None:
@@ -116,5 +135,10 @@ def test_original_arm_is_not_fed_by_augment() -> None:
     params = load_params(ROOT / "params.yaml")
     original, augmented = (train.collect_params(params, arm) for arm in ("original", "augmented"))
     assert "augment.copies" in augmented
+    assert "train.budget" in original
     assert not [key for key in original if key.startswith("augment")]
-    assert {"seed", "fetch.subset", "split.test_fraction", "train.epochs"} <= set(original) <= set(augmented)
+    assert (
+        {"seed", "fetch.subset", "split.test_fraction", "train.epochs"}
+        <= set(original) - {"train.budget"}
+        <= set(augmented)
+    )

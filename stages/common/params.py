@@ -123,12 +123,25 @@ def _check_magnitude(name: str, magnitude: float | list[float], smallest: float,
 class TrainParams(Section):
     """How a model is trained."""
 
+    budget: Literal["epochs", "steps"]
     image_size: Annotated[int, Field(ge=32, le=1024)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[float, Field(gt=0)]
     precision: Literal["auto", "fp32", "bf16"]
     checkpoint_every: Count
+
+
+class EvaluateParams(Section):
+    """What models are tested on."""
+
+    robustness: bool
+
+
+class ReportParams(Section):
+    """How the arms are compared."""
+
+    margin: Fraction
 
 
 class Params(Section):
@@ -140,6 +153,8 @@ class Params(Section):
     split: SplitParams
     augment: AugmentParams
     train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
 
     @field_validator("trials")
     @classmethod
@@ -160,7 +175,7 @@ def load_params(path: Path = PARAMS) -> Params:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-        raise UserError(f"{path} does not fit:\n{problems}\nNothing was run. Mend {path} and run again.") from error
+        raise UserError(f"{path} does not fit:\n{problems}\nMend {path} and run again.") from error
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -142,6 +142,28 @@ def restore_run(
     return client.get_run(run.info.run_id)
 
 
+def log_comparison(
+    models: dict[tuple[str, int], str], metrics: dict[str, float], tags: dict[str, str], files: list[Path]
+) -> None:
+    """Make a run of its own for the comparison of all trials, unless the store has one with these tags.
+
+    Args:
+        models: SHA-256 of the model of each arm and trial. Tags ``run:<arm>-<trial>`` lead to the runs that made them.
+        metrics: of the comparison. tags: what makes it this comparison. files: kept as artifacts.
+    """
+    client = open_store()
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+    if client.search_runs([experiment.experiment_id], wanted, max_results=1):
+        return
+    runs = {f"run:{arm}-{trial}": find_run(client, arm, trial, sha256) for (arm, trial), sha256 in models.items()}
+    tags = tags | {tag: run.info.run_id for tag, run in runs.items() if run}
+    with mlflow.start_run(run_name="comparison", tags=tags | describe_workspace()):
+        mlflow.log_metrics(metrics, step=0)
+        for file in files:
+            mlflow.log_artifact(str(file), file.parent.as_posix())
+
+
 def add_results(client: MlflowClient, run: Run, metrics: dict[str, float], step: int) -> None:
     """Add test results to a run that has ended. A value that it has already is not logged again."""
     now = int(time.time() * 1000)  # milliseconds
