@@ -1,0 +1,274 @@
+"""Is a difference between the arms more than noise? Pure functions over counts and per-photo values.
+
+Accuracies, differences and margins are fractions; intervals are two-sided at 95 %. The method of the headline interval,
+`estimate_mean`, was chosen by simulation: docs/calibration.md compares it with the textbook's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, stats
+
+LEVEL = 0.95
+POWER = 0.8
+Z = float(stats.norm.ppf((1 + LEVEL) / 2))  # 1.96
+
+Values = npt.NDArray[np.float64]
+"""One value per trial and photo, `[T, N]`; NaN where a trial does not test a photo."""
+
+Verdict = Literal["helps", "hurts", "no practical difference", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """From ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+
+    def contains(self, value: float) -> bool:
+        """Whether ``value`` lies between the ends."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over trials and photos, its interval, and the two-sided p-value of its being 0."""
+
+    mean: float
+    interval: Interval
+    p: float
+
+
+def compute_wilson_interval(successes: int, n: int) -> Interval:
+    """Score interval of a proportion (Wilson 1927), as scipy computes it."""
+    found = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def compute_mcnemar_midp(b: int, c: int) -> float:
+    """Mid-p McNemar test of two models on the same photos (Fagerland 2013, BMC Med Res Methodol 13:91).
+
+    ``b``, ``c``: photos that only one, only the other model got right. The exact binomial p-value less half the
+    probability of what was seen; 1 when the models differ on no photo.
+    """
+    if b + c == 0:
+        return 1.0
+    point = float(stats.binom.pmf(b, b + c, 0.5))
+    if b == c:
+        return 1 - point / 2
+    return float(stats.binomtest(min(b, c), b + c, 0.5).pvalue) - point
+
+
+def compute_tango_interval(b: int, c: int, n: int) -> Interval:
+    """Score interval of the difference of two paired proportions, (b - c) / n (Tango 1998, Stat Med 17:891).
+
+    It holds the differences d whose score (b - c - n d) / sqrt(n (2 q + d (1 - d))) is within ±1.96, q being the
+    maximum-likelihood share of photos counted by c, given d.
+    """
+
+    def score(d: float) -> float:
+        linear = -b - c + (2 * n - b + c) * d
+        q = (math.sqrt(linear * linear + 8 * n * c * d * (1 - d)) - linear) / (4 * n)
+        variance = n * (2 * q + d * (1 - d))
+        return (b - c - n * d) / math.sqrt(variance) if variance > 0 else 0.0
+
+    difference, edge = (b - c) / n, 1 - 1e-12
+    low = -1.0 if b - c == -n else optimize.brentq(lambda d: score(d) - Z, -edge, difference)
+    high = 1.0 if b - c == n else optimize.brentq(lambda d: score(d) + Z, difference, edge)
+    return Interval(float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Variance:
+    """Variance of a mean, as seen from clusters: values of one trial, of one photo, and of each by itself."""
+
+    trials: float
+    photos: float
+    cells: float
+
+
+def compute_variance(values: Values) -> Variance:
+    """Cluster-robust variances of the mean of ``values`` `[T, N]`, with the usual T / (T - 1) and N / (N - 1)."""
+    total, mean = np.isfinite(values).sum(), np.nanmean(values)
+    rest = np.nan_to_num(values - mean)
+    by_trial, by_photo = rest.sum(axis=1), rest.sum(axis=0)
+    trials, photos = len(by_trial), _count_photos(values)
+    return Variance(
+        trials=float(by_trial @ by_trial) / total**2 * trials / max(trials - 1, 1),
+        photos=float(by_photo @ by_photo) / total**2 * photos / max(photos - 1, 1),
+        cells=float((rest * rest).sum()) / total**2,
+    )
+
+
+def estimate_mean(values: Values, bound: float = 1.0) -> Estimate:
+    """Mean over trials and photos, when new trials and new photos would both bring other values.
+
+    The standard error is that of two crossed clusters, trials and photos (Cameron, Gelbach & Miller 2011, J Bus Econ
+    Stat 29:238): trials + photos - cells of `compute_variance`, at least trials, with Student's t on T - 1 degrees of
+    freedom. The interval is never narrower than what the photos allow by themselves: mean ± 1.96 sqrt(photos), for
+    which 1.96²/2 photos of value +``bound`` and as many of -``bound`` are added (after Agresti & Min 2005, Stat Med
+    24:729), so that photos on which nothing happened claim no certainty. When nothing happened at all and each
+    photo was tested once, that is Tango's interval.
+
+    Args:
+        values: `[T, N]`, T at least 2.
+        bound: the largest value that a photo can have; 0 where there is no largest, as of a loss.
+    """
+    trials, total = len(values), int(np.isfinite(values).sum())
+    if trials < 2:
+        raise ValueError("one trial says nothing on how trials differ")
+    mean, variance = float(np.nanmean(values)), compute_variance(values)
+    between = math.sqrt(max(variance.trials + variance.photos - variance.cells, variance.trials))
+    tests = total / np.isfinite(values).any(axis=0).sum()  # of a photo, on average
+    added = Z**2 * tests * bool(bound)
+    within = math.sqrt(variance.photos * total**2 + added * tests * bound**2) / (total + added)
+    half = float(max(stats.t.ppf((1 + LEVEL) / 2, trials - 1) * between, Z * within))
+    p = max(_compute_p(stats.t(trials - 1), mean, between), _compute_p(stats.norm(), mean, within))
+    return Estimate(mean, Interval(mean - half, mean + half), p)
+
+
+def _compute_p(distribution: Any, mean: float, error: float) -> float:
+    p: float = 2 * distribution.sf(abs(mean) / error) if error else mean == 0
+    return float(p)
+
+
+def compute_corrected_t_interval(values: Values, train_photos: int) -> Interval:
+    """Interval of the mean over trials, for train sets that overlap (Nadeau & Bengio 2003, Mach Learn 52:239).
+
+    t = mean / sqrt((1/T + n_test/n_train) var), var being that of the T trials' means, on T - 1 degrees of freedom.
+    """
+    means = np.nanmean(values, axis=1)
+    tests = np.isfinite(values).sum(axis=1).mean()
+    error = math.sqrt((1 / len(means) + tests / train_photos) * means.var(ddof=1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(means) - 1)) * error
+    return Interval(float(means.mean()) - half, float(means.mean()) + half)
+
+
+def bootstrap_interval(values: Values, replicates: int = 2000, seed: int = 0) -> Interval:
+    """Percentile interval of the crossed bootstrap: trials and photos drawn anew, each with replacement.
+
+    The pigeonhole bootstrap of Owen (2007, Ann Appl Stat 1:386). ``values`` `[T, N]`.
+    """
+    rng = np.random.default_rng(seed)
+    trials, photos = values.shape
+    filled, tested = np.nan_to_num(values), np.isfinite(values).astype(float)
+    means = []
+    for _ in range(replicates):
+        by_trial = np.bincount(rng.integers(trials, size=trials), minlength=trials)
+        by_photo = np.bincount(rng.integers(photos, size=photos), minlength=photos)
+        drawn = by_trial @ tested @ by_photo
+        if drawn:
+            means.append(by_trial @ filled @ by_photo / drawn)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+def compute_sign_flip_p(differences: Sequence[float]) -> float:
+    """Two-sided permutation test of the trials' differences, each as likely with the other sign (Fisher 1935).
+
+    Exact up to 13 trials; never below `compute_sign_flip_floor`.
+    """
+    sample = np.asarray(differences, dtype=float)
+    found = stats.permutation_test(
+        (sample, np.zeros_like(sample)),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9999,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
+
+
+def compute_sign_flip_floor(trials: int) -> float:
+    """The smallest two-sided p-value that the signs of T differences can give: 2 / 2^T."""
+    return 2.0 / 2**trials
+
+
+def decide(interval: Interval, margin: float) -> Verdict:
+    """What an interval of the difference in accuracy says, when differences inside ±``margin`` do not matter."""
+    if interval.low > 0:
+        return "helps"
+    if interval.high < 0:
+        return "hurts"
+    if -margin <= interval.low and interval.high <= margin:
+        return "no practical difference"
+    return "cannot tell"
+
+
+def find_trials_needed(values: Values, margin: float) -> int | None:
+    """Trials on the same photos that would settle what cannot be told from ``values`` `[T, N]`, as far as they show.
+
+    Settled: either an interval no wider than the margin, which always gives a verdict, or a difference as large as
+    the one seen, found with a probability of 80 %. None when no number of trials up to 1,000 is enough.
+    """
+    parts, mean = compute_variance(values), float(np.nanmean(values))
+    photos = max(parts.photos - parts.cells, 0.0)  # what stays, however often the same photos are tested
+    rest = max(parts.trials, parts.cells) * len(values)
+    tested = _count_photos(values)
+    enough = (k for k in range(len(values), 1001) if _settles(rest / k + photos, k, tested, mean, margin))
+    return next(enough, None)
+
+
+def find_photos_needed(values: Values, margin: float) -> int | None:
+    """The same for test photos, with the trials as they are. None when no number up to 1,000,000 is enough."""
+    parts, mean = compute_variance(values), float(np.nanmean(values))
+    trials = max(parts.trials - parts.cells, 0.0)  # what stays, however many photos are tested
+    tested = _count_photos(values)
+    rest = max(parts.photos, parts.cells) * tested
+    enough = (n for n in _list_round_numbers(tested) if _settles(rest / n + trials, len(values), n, mean, margin))
+    return next(enough, None)
+
+
+def _count_photos(values: Values) -> int:
+    return int(np.isfinite(values).any(axis=0).sum())
+
+
+def _list_round_numbers(start: int) -> list[int]:
+    """Numbers of two digits and zeros from ``start`` to a million: needs are known no more exactly than that."""
+    return [n for unit in (1, 10, 100, 1_000, 10_000) for n in range(10 * unit, 100 * unit, unit) if n >= start]
+
+
+def _settles(variance: float, trials: int, photos: int, mean: float, margin: float) -> bool:
+    error, floor = math.sqrt(variance), Z**2 / (photos + Z**2)  # that of photos on which nothing happens
+    reach, power = (float(stats.t.ppf(share, trials - 1)) for share in ((1 + LEVEL) / 2, POWER))
+    return max(reach * error, floor) <= margin / 2 or max((reach + power) * error, floor) < abs(mean)
+
+
+def compute_power(n: int, discordance: float, difference: float) -> float:
+    """Probability that the mid-p McNemar test finds a true difference of accuracies, at p < 0.05, on ``n`` photos.
+
+    ``discordance``: the share of photos on which exactly one of the two models is right.
+    """
+    share = (1 + difference / discordance) / 2  # of the discordant photos, won by the better model
+    power = 0.0
+    for count in range(n + 1):
+        weight = float(stats.binom.pmf(count, n, discordance))
+        if weight > 1e-9:
+            wins = np.arange(count + 1)
+            significant = np.array([compute_mcnemar_midp(int(b), count - int(b)) < 1 - LEVEL for b in wins])
+            power += weight * float(stats.binom.pmf(wins, count, share) @ significant)
+    return power
+
+
+def find_pairs_needed(discordance: float, difference: float) -> int:
+    """Photos that McNemar's test needs to find a true difference with a probability of 80 %.
+
+    Connett, Smith & McHugh 1987, Stat Med 6:167.
+    """
+    spread = Z * math.sqrt(discordance) + float(stats.norm.ppf(POWER)) * math.sqrt(discordance - difference**2)
+    return math.ceil((spread / difference) ** 2)
+
+
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of a family of tests, adjusted so that one false alarm among them all is rare (Holm 1979)."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return [float(value) for value in adjusted]
