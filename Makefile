@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # without bytecode every start costs seconds
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro test ui smoke readme requirements
+.PHONY: help repro test ui smoke readme calibration requirements
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs on
 	@# a new or changed zip is no DVC dependency, as experiments in a temporary copy cannot see it
 	@[ -z "$$(find data/downloads -name '*.zip' -cnewer data/manifest.csv 2>/dev/null)" ] || dvc repro --force fetch
 	@dvc repro
-	@printf '\n'; sed -n '/^# /,/^## /{/^[^#]/p}' metrics/report.md; grep -m1 '^\*\*Drawn' metrics/report.md | tr -d '*' || true
+	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 
 test: $(READY) ## lint, types and every test: exactly what CI runs
 	ruff check .
@@ -54,8 +54,11 @@ $(READY): requirements.txt
 	@uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode requirements.txt
 	@touch $@
 
-readme: $(READY) ## write the results table of README.md anew from metrics/
+readme: $(READY) ## write the results table of README.md anew from docs/study/
 	@python -m tests.readme
+
+calibration: $(READY) ## simulate studies whose truth is known; write docs/calibration.md (about five minutes)
+	@python -m tests.calibration
 
 requirements: $(READY) ## pin the packages of requirements.in anew, with their hashes
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \

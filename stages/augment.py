@@ -11,7 +11,6 @@ Every draw follows from (seed, trial, photo, copy), so the bytes do not depend o
 import argparse
 import json
 import random
-from collections.abc import Iterable
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -19,17 +18,14 @@ from typing import Any
 
 import pandas as pd
 from joblib import Parallel, delayed
-from PIL import Image
 
 from stages.common.errors import UserError, run_stage
 from stages.common.files import compute_sha256, replace_dir, write_json
-from stages.common.images import MIN_SIDE, load_photo
+from stages.common.images import MIN_SIDE
 from stages.common.manifest import COPY_COLUMNS, SPLIT_COLUMNS, load_manifest, save_manifest
+from stages.common.operations import Operation, apply_operations, load_reduced
 from stages.common.params import AugmentParams, Magnitude, load_params
 from stages.common.seeds import derive_seed
-
-Operation = dict[str, Any]
-"""A drawn operation: its name and magnitudes, such as ``{"name": "blur", "radius": 2.1}``."""
 
 
 def main() -> None:
@@ -100,20 +96,6 @@ def _draw(magnitude: Magnitude, rng: random.Random) -> float:
     return round(rng.uniform(*magnitude), 6) if isinstance(magnitude, list) else magnitude
 
 
-def apply_operations(image: Image.Image, operations: Iterable[Operation]) -> Image.Image:
-    """Apply drawn operations in order to an RGB image."""
-    import numpy as np
-    import pylibmagic  # noqa: F401  brings libmagic, which AugLy needs at import
-    from augly import image as augly_image
-
-    for operation in operations:
-        magnitudes = {key: value for key, value in operation.items() if key != "name"}
-        state = np.random.get_state()  # AugLy's random_noise reseeds numpy for the whole process
-        image = getattr(augly_image, operation["name"])(image, **magnitudes)
-        np.random.set_state(state)
-    return image
-
-
 def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> list[str]:
     """Write every copy to ``<folder>/<class>/``, in parallel.
 
@@ -133,23 +115,17 @@ def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> list[str]:
 
 def _copy_photo(rows: list[dict[str, Any]], folder: Path, max_side: int) -> list[str]:
     """Decode one photo once and write its copies."""
-    photo = load_photo(Path(rows[0]["source_path"]), rows[0]["source_sha256"])
-    photo.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    source = Path(rows[0]["source_path"])
+    photo = load_reduced(source, rows[0]["source_sha256"], max_side)
     targets = [folder / row["class"] / Path(row["path"]).name for row in rows]
     for row, target in zip(rows, targets, strict=True):
-        try:
-            copy = apply_operations(photo, json.loads(row["operations"]))
-        except Exception as error:
-            raise UserError(
-                f"AugLy cannot apply {row['operations']} to {row['source_path']}: {error}. "
-                "Change augment.operations in params.yaml or remove the photo."
-            ) from error
+        copy = apply_operations(photo, json.loads(row["operations"]), source)
         if min(copy.size) < MIN_SIDE:
             raise UserError(
-                f"{row['operations']} make {row['source_path']} only {copy.width} x {copy.height} pixels; "
+                f"{row['operations']} make {source} only {copy.width} x {copy.height} pixels; "
                 f"a side needs at least {MIN_SIDE}. Raise augment.max_side or scale.factor in params.yaml."
             )
-        copy.convert("RGB").save(target, "JPEG", quality=95, subsampling=0)
+        copy.save(target, "JPEG", quality=95, subsampling=0)
     return [compute_sha256(target) for target in targets]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 from stages.common.files import compute_sha256
@@ -50,6 +52,19 @@ def photos(workspace: Path) -> pd.DataFrame:
     manifest = pd.DataFrame(rows)
     save_manifest(PHOTOS, manifest, PHOTO_COLUMNS)
     return manifest
+
+
+@pytest.fixture
+def fresh_workers() -> Iterator[None]:
+    """Worker processes outlive a call, and with them the folder they were started in."""
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
+def make_image(width: int, height: int) -> Image.Image:
+    """Coloured noise, blurred a little: every operation changes it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height // 2, width // 2, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def make_photo(rng: np.random.Generator, class_name: str, number: int) -> dict[str, Any]:

@@ -16,6 +16,13 @@ from stages.common.metrics import compute_metrics
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 FOLDS, COPIES, BATCH = 5, 2, 32
+MACHINE = {
+    "device": "cpu",
+    "cpu_capability": "x86_64 AVX512",
+    "threads": 2,
+    "precision": "bf16",
+    "versions": {"torch": "2.14.1", "numpy": "2.4.0"},
+}
 OPERATIONS: list[dict[str, Any]] = [
     {"name": "color_jitter", "brightness_factor": 0.847433, "contrast_factor": 1.2, "saturation_factor": 1.31},
     {"name": "hflip"},
@@ -66,15 +73,33 @@ def _write_trial(root: Path, photos: pd.DataFrame, class_names: list[str], trial
     split = photos.assign(group=photos.index, split=np.where(fold, "test", "train"))
     save_manifest(root / f"data/split/{trial}.csv", split, SPLIT_COLUMNS)
     train, test = split[~fold], split[fold]
-    _write_copies(root, train, trial)
+    copies = _write_copies(root, train, trial)
+    seen = copies[["path", "source_path", "operations"]].assign(
+        target=copies["class"], pred=class_names[0], p_target=0.4
+    )
+    save_manifest(root / f"metrics/copies/{trial}.csv", seen, list(seen.columns))
     for arm, images in (("original", len(train)), ("augmented", len(train) * (1 + COPIES))):
         rng = np.random.default_rng([trial, images])
         _write_history(root / f"metrics/history/{arm}-{trial}.csv", rng, epochs)
-        work = {"steps": epochs * -(-images // BATCH), "image_presentations": epochs * images}
-        _write_answers(root, test, {"arm": arm, "trial": trial, **work}, class_names, rng)
+        work = {"steps": epochs * -(-images // BATCH), "image_presentations": epochs * images, "train_images": images}
+        _write_answers(root, test, {"arm": arm, "trial": trial, **work, **MACHINE}, class_names, rng)
+    _write_robustness(root, test, class_names, trial)
 
 
-def _write_copies(root: Path, train: pd.DataFrame, trial: int) -> None:
+def _write_robustness(root: Path, test: pd.DataFrame, class_names: list[str], trial: int) -> None:
+    rng = np.random.default_rng(trial)
+    parts = []
+    for operation in ("rotate", "random_noise"):
+        part = test[["path", "sha256"]].assign(operation=operation, target=test["class"])
+        for arm in ("original", "augmented"):
+            part[arm] = rng.choice(class_names, len(test))
+            part[f"p_{arm}"] = rng.random(len(test))
+        parts.append(part)
+    table = pd.concat(parts)
+    save_manifest(root / f"metrics/robustness/{trial}.csv", table, list(table.columns))
+
+
+def _write_copies(root: Path, train: pd.DataFrame, trial: int) -> pd.DataFrame:
     rng = np.random.default_rng(trial)
     rows = []
     for photo in train.to_dict("records"):
@@ -83,7 +108,9 @@ def _write_copies(root: Path, train: pd.DataFrame, trial: int) -> None:
             _save_image(root / path, rng, (50, 50))
             row = {"path": path, "class": photo["class"], "source_path": photo["path"], "copy": copy}
             rows.append({**row, "sha256": compute_sha256(root / path), "operations": json.dumps(OPERATIONS)})
-    save_manifest(root / f"data/augmented/{trial}.csv", pd.DataFrame(rows), COPY_COLUMNS)
+    copies = pd.DataFrame(rows)
+    save_manifest(root / f"data/augmented/{trial}.csv", copies, COPY_COLUMNS)
+    return copies
 
 
 def make_history(rng: np.random.Generator, epochs: int) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,20 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 from stages import augment, split
-from stages.augment import apply_operations, draw_operations
+from stages.augment import draw_operations
 from stages.common.errors import UserError
 from stages.common.files import compute_sha256
 from stages.common.manifest import COPY_COLUMNS, SPLIT_COLUMNS, load_manifest
+from stages.common.operations import apply_operations
 from stages.common.params import IDENTITY, AugmentParams, load_params
-from tests.conftest import ROOT, change_params
+from tests.conftest import ROOT, change_params, make_image
 
 PARAMS = load_params(ROOT / "params.yaml").augment
 
-
-@pytest.fixture(autouse=True)
-def fresh_workers() -> Iterator[None]:
-    """Worker processes outlive a call, and with them the folder they were started in."""
-    yield
-    get_reusable_executor().shutdown(wait=True)
+pytestmark = pytest.mark.usefixtures("fresh_workers")
 
 
 def run_augment(monkeypatch: pytest.MonkeyPatch, trial: int = 0) -> pd.DataFrame:
@@ -40,11 +34,6 @@ def run_augment(monkeypatch: pytest.MonkeyPatch, trial: int = 0) -> pd.DataFrame
     return load_manifest(Path(f"data/augmented/{trial}.csv"), COPY_COLUMNS)
 
 
-def make_image() -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (192, 256, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize((512, 384), Image.Resampling.BICUBIC)
-
-
 def draw_each(params: AugmentParams, seed: int) -> list[dict[str, Any]]:
     return draw_operations(params.model_copy(update={"operations_per_copy": len(params.operations)}), seed)
 
@@ -52,11 +41,11 @@ def draw_each(params: AugmentParams, seed: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", list(IDENTITY))
 def test_no_operation_is_a_silent_no_op(name: str) -> None:
     """From the bounded size to what the model sees, every operation still changes the picture."""
-    image = make_image()
+    image = make_image(512, 384)
     before = np.asarray(image.resize((224, 224)), dtype=float)
     for seed in range(5):
         operation = next(op for op in draw_each(PARAMS, seed) if op["name"] == name)
-        after = np.asarray(apply_operations(image, [operation]).convert("RGB").resize((224, 224)), dtype=float)
+        after = np.asarray(apply_operations(image, [operation], Path()).resize((224, 224)), dtype=float)
         assert np.abs(after - before).mean() > 1, f"{operation} changes less than one grey level in 255"
 
 
@@ -83,12 +72,12 @@ def test_every_operation_is_drawn_equally_often() -> None:
 
 
 def test_noise_differs_between_draws_and_leaves_numpy_alone() -> None:
-    image = make_image()
+    image = make_image(512, 384)
     draws = [next(op for op in draw_each(PARAMS, seed) if op["name"] == "random_noise") for seed in range(2)]
     np.random.seed(7)
     expected = np.random.random()
     np.random.seed(7)
-    first, second = (np.asarray(apply_operations(image, [draw])) for draw in draws)
+    first, second = (np.asarray(apply_operations(image, [draw], Path())) for draw in draws)
     assert not np.array_equal(first, second)
     assert np.random.random() == expected
 

@@ -25,6 +25,7 @@ from stages.common.dataset import load_images, normalize
 from stages.common.hardware import Machine
 from stages.common.manifest import SPLIT_COLUMNS, load_manifest
 from stages.common.model import load_model, load_run, predict_logits
+from stages.common.params import IDENTITY, load_params
 from stages.common.tracking import EXPERIMENT
 from stages.sources.sample import read_sample
 from tests.conftest import ROOT, change_params
@@ -250,6 +251,19 @@ def test_predictions_give_the_metrics(story: Story) -> None:
         assert -np.log(likelihood).mean() == pytest.approx(metrics["log_loss"], abs=1e-6)
 
 
+def test_arms_answer_under_every_operation_and_on_every_copy(story: Story) -> None:
+    operations = list(load_params(story.folder / "params.yaml").augment.operations)
+    for trial in (0, 1):
+        tested = pd.read_csv(story.folder / f"metrics/predictions/original-{trial}.csv")["path"].tolist()
+        robustness = pd.read_csv(story.folder / f"metrics/robustness/{trial}.csv")
+        assert robustness["operation"].tolist() == [name for name in operations for _ in tested]
+        assert robustness["path"].tolist() == tested * len(operations)
+        made, seen = (
+            pd.read_csv(story.folder / f"{kind}/{trial}.csv") for kind in ("data/augmented", "metrics/copies")
+        )
+        assert seen["path"].tolist() == made["path"].tolist()
+
+
 def test_one_finished_run_per_arm_and_trial(story: Story) -> None:
     runs = story.runs["trial"]
     runs = runs[runs["tags.dvc_experiment"] != "fewer"]
@@ -287,6 +301,8 @@ def test_every_point_is_logged_once_at_its_epoch(story: Story) -> None:
             assert points[key] == [1, 2]
         for key in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "roc_auc", "log_loss"):
             assert points[f"evaluate/{key}"] == [0]
+        for operation in IDENTITY:
+            assert points[f"robustness/{operation}"] == [0]
 
 
 def test_artifacts_of_a_run(story: Story) -> None:

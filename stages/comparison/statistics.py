@@ -7,7 +7,7 @@ Accuracies, differences and margins are fractions; intervals are two-sided at 95
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -56,18 +56,19 @@ def compute_mcnemar_midp(b: int, c: int) -> float:
     ``b``, ``c``: photos that only one, only the other model got right. The exact binomial p-value less half the
     probability of what was seen; 1 when the models differ on no photo.
     """
-    if b + c == 0:
-        return 1.0
-    point = float(stats.binom.pmf(b, b + c, 0.5))
-    if b == c:
-        return 1 - point / 2
-    return float(stats.binomtest(min(b, c), b + c, 0.5).pvalue) - point
+    return float(_compute_midps(np.array([min(b, c)]), b + c)[0]) if b + c else 1.0
+
+
+def _compute_midps(fewer: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.float64]:
+    point, tail = stats.binom.pmf(fewer, total, 0.5), stats.binom.cdf(fewer, total, 0.5)
+    midps: npt.NDArray[np.float64] = np.where(2 * fewer == total, 1 - point / 2, 2 * tail - point)
+    return midps
 
 
 def compute_tango_interval(b: int, c: int, n: int) -> Interval:
     """Score interval of the difference of two paired proportions, (b - c) / n (Tango 1998, Stat Med 17:891).
 
-    It holds the differences d whose score (b - c - n d) / sqrt(n (2 q + d (1 - d))) is within ±1.96, q being the
+    ``n``: photos, at least 1. The interval holds the differences d whose score (b - c - n d) / sqrt(n (2 q + d (1 - d))) is within ±1.96, q being the
     maximum-likelihood share of photos counted by c, given d.
     """
 
@@ -93,7 +94,12 @@ class Variance:
 
 
 def compute_variance(values: Values) -> Variance:
-    """Cluster-robust variances of the mean of ``values`` `[T, N]`, with the usual T / (T - 1) and N / (N - 1)."""
+    """Cluster-robust variances of the mean of ``values`` `[T, N]`, with the usual T / (T - 1) and N / (N - 1).
+
+    Raises:
+        ValueError: a trial has no value, or a value is infinite.
+    """
+    _check(values)
     total, mean = np.isfinite(values).sum(), np.nanmean(values)
     rest = np.nan_to_num(values - mean)
     by_trial, by_photo = rest.sum(axis=1), rest.sum(axis=0)
@@ -105,36 +111,63 @@ def compute_variance(values: Values) -> Variance:
     )
 
 
+def _check(values: Values) -> None:
+    if not (values.size and np.isfinite(values).any(axis=1).all()):
+        raise ValueError("a trial has no value: there is nothing to average")
+    if np.isinf(values).any():
+        raise ValueError("a value is infinite: it has no average")
+
+
 def estimate_mean(values: Values, bound: float = 1.0) -> Estimate:
     """Mean over trials and photos, when new trials and new photos would both bring other values.
 
-    The standard error is that of two crossed clusters, trials and photos (Cameron, Gelbach & Miller 2011, J Bus Econ
-    Stat 29:238): trials + photos - cells of `compute_variance`, at least trials, with Student's t on T - 1 degrees of
-    freedom. The interval is never narrower than what the photos allow by themselves: mean ± 1.96 sqrt(photos), for
-    which 1.96²/2 photos of value +``bound`` and as many of -``bound`` are added (after Agresti & Min 2005, Stat Med
-    24:729), so that photos on which nothing happened claim no certainty. When nothing happened at all and each
-    photo was tested once, that is Tango's interval.
+    Its interval is the widest of three, each centred on the mean:
+
+    * as trials differ: ± t error, the error that of two crossed clusters, trials and photos (Cameron, Gelbach & Miller
+      2011, J Bus Econ Stat 29:238), trials + photos - cells of `compute_variance`, but at least trials; Student's t has
+      T - 1 degrees of freedom;
+    * as photos differ: ± 1.96 sqrt(photos), once one test of +``bound`` and one of -``bound`` are added for each time
+      that a photo was tested (after Bonett & Price 2012, J Educ Behav Stat 37:479);
+    * as if nothing had happened on any photo: Tango's interval then, ± 1.96² / (N + 1.96²), times ``bound``.
+
+    The last two keep few photos, all alike, from claiming certainty. The interval excludes 0 exactly when p < 0.05.
 
     Args:
         values: `[T, N]`, T at least 2.
         bound: the largest value that a photo can have; 0 where there is no largest, as of a loss.
+
+    Raises:
+        ValueError: fewer than two trials, a trial without a value, an infinite value or one beyond ``bound``.
     """
-    trials, total = len(values), int(np.isfinite(values).sum())
-    if trials < 2:
+    if len(values) < 2:
         raise ValueError("one trial says nothing on how trials differ")
-    mean, variance = float(np.nanmean(values)), compute_variance(values)
+    variance = compute_variance(values)
+    if bound and np.nanmax(np.abs(values)) > bound:
+        raise ValueError(f"a value is beyond ±{bound}")
+    mean, freedom, limit = float(np.nanmean(values)), len(values) - 1, bound or math.inf
     between = math.sqrt(max(variance.trials + variance.photos - variance.cells, variance.trials))
-    tests = total / np.isfinite(values).any(axis=0).sum()  # of a photo, on average
-    added = Z**2 * tests * bool(bound)
-    within = math.sqrt(variance.photos * total**2 + added * tests * bound**2) / (total + added)
-    half = float(max(stats.t.ppf((1 + LEVEL) / 2, trials - 1) * between, Z * within))
-    p = max(_compute_p(stats.t(trials - 1), mean, between), _compute_p(stats.norm(), mean, within))
-    return Estimate(mean, Interval(mean - half, mean + half), p)
+    within = _compute_photo_error(values, variance.photos, bound)
+    half = max(_compute_reach(freedom) * between, Z * within)
+    p = max(_compute_p(mean, between, freedom), _compute_p(mean, within, math.inf))
+    return Estimate(mean, Interval(max(mean - half, -limit), min(mean + half, limit)), p)
 
 
-def _compute_p(distribution: Any, mean: float, error: float) -> float:
-    p: float = 2 * distribution.sf(abs(mean) / error) if error else mean == 0
-    return float(p)
+def _compute_photo_error(values: Values, variance: float, bound: float) -> float:
+    total, photos = int(np.isfinite(values).sum()), _count_photos(values)
+    added = 2 * total / photos * bool(bound)
+    return max(math.sqrt(variance * total**2 + added * bound**2) / (total + added), _compute_floor(photos) * bound / Z)
+
+
+def _compute_floor(photos: int) -> float:
+    return Z**2 / (photos + Z**2)
+
+
+def _compute_reach(freedom: float) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def _compute_p(mean: float, error: float, freedom: float) -> float:
+    return float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
 
 
 def compute_corrected_t_interval(values: Values, train_photos: int) -> Interval:
@@ -142,10 +175,11 @@ def compute_corrected_t_interval(values: Values, train_photos: int) -> Interval:
 
     t = mean / sqrt((1/T + n_test/n_train) var), var being that of the T trials' means, on T - 1 degrees of freedom.
     """
+    _check(values)
     means = np.nanmean(values, axis=1)
     tests = np.isfinite(values).sum(axis=1).mean()
     error = math.sqrt((1 / len(means) + tests / train_photos) * means.var(ddof=1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(means) - 1)) * error
+    half = _compute_reach(len(means) - 1) * error
     return Interval(float(means.mean()) - half, float(means.mean()) + half)
 
 
@@ -154,18 +188,24 @@ def bootstrap_interval(values: Values, replicates: int = 2000, seed: int = 0) ->
 
     The pigeonhole bootstrap of Owen (2007, Ann Appl Stat 1:386). ``values`` `[T, N]`.
     """
-    rng = np.random.default_rng(seed)
-    trials, photos = values.shape
+    _check(values)
+    rng, (trials, photos) = np.random.default_rng(seed), values.shape
     filled, tested = np.nan_to_num(values), np.isfinite(values).astype(float)
-    means = []
-    for _ in range(replicates):
-        by_trial = np.bincount(rng.integers(trials, size=trials), minlength=trials)
-        by_photo = np.bincount(rng.integers(photos, size=photos), minlength=photos)
-        drawn = by_trial @ tested @ by_photo
-        if drawn:
-            means.append(by_trial @ filled @ by_photo / drawn)
+    means: list[float] = []
+    for start in range(0, replicates, 100):  # at once, they would need gigabytes
+        size = min(100, replicates - start)
+        by_trial, by_photo = _draw_counts(rng, size, trials), _draw_counts(rng, size, photos)
+        drawn = ((by_photo @ tested.T) * by_trial).sum(axis=1)
+        sums = ((by_photo @ filled.T) * by_trial).sum(axis=1)
+        means.extend(sums[drawn > 0] / drawn[drawn > 0])
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
+
+
+def _draw_counts(rng: np.random.Generator, size: int, n: int) -> npt.NDArray[np.float64]:
+    """How often each of ``n`` is among n draws with replacement, ``size`` times: `[size, n]`."""
+    drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
 
 
 def compute_sign_flip_p(differences: Sequence[float]) -> float:
@@ -174,6 +214,8 @@ def compute_sign_flip_p(differences: Sequence[float]) -> float:
     Exact up to 13 trials; never below `compute_sign_flip_floor`.
     """
     sample = np.asarray(differences, dtype=float)
+    if len(sample) == 1:
+        return 1.0  # of which scipy makes an error
     found = stats.permutation_test(
         (sample, np.zeros_like(sample)),
         lambda a, b, axis: np.mean(a - b, axis=axis),
@@ -205,24 +247,33 @@ def find_trials_needed(values: Values, margin: float) -> int | None:
     """Trials on the same photos that would settle what cannot be told from ``values`` `[T, N]`, as far as they show.
 
     Settled: either an interval no wider than the margin, which always gives a verdict, or a difference as large as
-    the one seen, found with a probability of 80 %. None when no number of trials up to 1,000 is enough.
+    the one seen, found with a probability of 80 %. None when no number of trials up to 1,000 is enough. As long as no
+    photo has been tested twice, nothing shows what a second test of it would repeat: the number is then the least that
+    it can be.
+
+    Raises:
+        ValueError: fewer than two trials, or one without a value.
     """
-    parts, mean = compute_variance(values), float(np.nanmean(values))
+    parts, mean, tested = _measure(values)
     photos = max(parts.photos - parts.cells, 0.0)  # what stays, however often the same photos are tested
     rest = max(parts.trials, parts.cells) * len(values)
-    tested = _count_photos(values)
-    enough = (k for k in range(len(values), 1001) if _settles(rest / k + photos, k, tested, mean, margin))
-    return next(enough, None)
+    more = range(len(values) + 1, 1001)
+    return next((k for k in more if _settles(rest / k + photos, k, tested, mean, margin)), None)
 
 
 def find_photos_needed(values: Values, margin: float) -> int | None:
-    """The same for test photos, with the trials as they are. None when no number up to 1,000,000 is enough."""
-    parts, mean = compute_variance(values), float(np.nanmean(values))
+    """The same for test photos, with the trials as they are. None when no number up to a million is enough."""
+    parts, mean, tested = _measure(values)
     trials = max(parts.trials - parts.cells, 0.0)  # what stays, however many photos are tested
-    tested = _count_photos(values)
     rest = max(parts.photos, parts.cells) * tested
-    enough = (n for n in _list_round_numbers(tested) if _settles(rest / n + trials, len(values), n, mean, margin))
-    return next(enough, None)
+    more = _list_round_numbers(tested + 1)
+    return next((n for n in more if _settles(rest / n + trials, len(values), n, mean, margin)), None)
+
+
+def _measure(values: Values) -> tuple[Variance, float, int]:
+    if len(values) < 2:
+        raise ValueError("one trial says nothing on how trials differ")
+    return compute_variance(values), float(np.nanmean(values)), _count_photos(values)
 
 
 def _count_photos(values: Values) -> int:
@@ -235,34 +286,44 @@ def _list_round_numbers(start: int) -> list[int]:
 
 
 def _settles(variance: float, trials: int, photos: int, mean: float, margin: float) -> bool:
-    error, floor = math.sqrt(variance), Z**2 / (photos + Z**2)  # that of photos on which nothing happens
-    reach, power = (float(stats.t.ppf(share, trials - 1)) for share in ((1 + LEVEL) / 2, POWER))
+    error, floor, reach = math.sqrt(variance), _compute_floor(photos), _compute_reach(trials - 1)
+    power = float(stats.t.ppf(POWER, trials - 1))
     return max(reach * error, floor) <= margin / 2 or max((reach + power) * error, floor) < abs(mean)
 
 
 def compute_power(n: int, discordance: float, difference: float) -> float:
     """Probability that the mid-p McNemar test finds a true difference of accuracies, at p < 0.05, on ``n`` photos.
 
-    ``discordance``: the share of photos on which exactly one of the two models is right.
+    ``discordance``: the share of photos on which exactly one of the two models is right, above 0 and at least as large
+    as the difference; else ValueError.
     """
+    _check_discordance(discordance, difference)
     share = (1 + difference / discordance) / 2  # of the discordant photos, won by the better model
     power = 0.0
     for count in range(n + 1):
         weight = float(stats.binom.pmf(count, n, discordance))
         if weight > 1e-9:
             wins = np.arange(count + 1)
-            significant = np.array([compute_mcnemar_midp(int(b), count - int(b)) < 1 - LEVEL for b in wins])
+            significant = _compute_midps(np.minimum(wins, count - wins), count) < 1 - LEVEL
             power += weight * float(stats.binom.pmf(wins, count, share) @ significant)
     return power
 
 
 def find_pairs_needed(discordance: float, difference: float) -> int:
-    """Photos that McNemar's test needs to find a true difference with a probability of 80 %.
+    """Photos that McNemar's test needs to find a true difference, not 0, with a probability of 80 %.
 
-    Connett, Smith & McHugh 1987, Stat Med 6:167.
+    Connett, Smith & McHugh 1987, Stat Med 6:167. Raises as `compute_power`.
     """
+    _check_discordance(discordance, difference)
+    if not difference:
+        raise ValueError("no number of photos shows a difference of 0")
     spread = Z * math.sqrt(discordance) + float(stats.norm.ppf(POWER)) * math.sqrt(discordance - difference**2)
     return math.ceil((spread / difference) ** 2)
+
+
+def _check_discordance(discordance: float, difference: float) -> None:
+    if not (0 < discordance <= 1 and abs(difference) <= discordance):
+        raise ValueError(f"a difference of {difference} needs a discordance between itself and 1, not {discordance}")
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:

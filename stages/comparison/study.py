@@ -1,0 +1,170 @@
+"""What the earlier stages made of all trials, read and checked: the report's only source."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.common.errors import UserError
+from stages.common.figures import CURVES
+from stages.common.manifest import COPY_COLUMNS, PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest
+from stages.comparison.statistics import Values
+
+ARMS = ("original", "augmented")
+SEEN_COLUMNS = ["path", "operations", "target", "pred", "p_target"]
+
+Metrics = dict[str, list[dict[str, Any]]]
+"""Per arm the contents of metrics/<arm>/<trial>.json, one element per trial."""
+
+METRIC_KEYS = {
+    *("accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "per_class"),
+    *("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1", "confusion_matrix", "class_names"),
+    *("train_images", "steps", "image_presentations", "model_sha256", "device", "cpu_capability", "threads"),
+    "versions",
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Lists and lists in dicts have one element per trial, in the order of params.
+
+    ``answers``: per arm one row per trial and test photo, columns ``trial``, ``path``, ``target``, ``pred``,
+    ``p_<class>``. ``robustness``: one row per trial, operation and test photo, with the answer of each arm.
+    ``copies_seen``: what the augmented arm answers for the copies it was trained on.
+    """
+
+    trials: list[int]
+    photos: pd.DataFrame
+    quarantined: int
+    split: pd.DataFrame  # of the first trial
+    copies: pd.DataFrame  # of the first trial
+    metrics: Metrics
+    histories: dict[str, list[pd.DataFrame]]
+    answers: dict[str, pd.DataFrame]
+    robustness: pd.DataFrame
+    copies_seen: pd.DataFrame  # of the first trial
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes, in the order of the model's outputs."""
+        names: list[str] = self.metrics["original"][0]["class_names"]
+        return names
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the photos are the drawn sample."""
+        return bool(self.photos["source"].iloc[0] == "sample")
+
+    @cached_property
+    def right(self) -> dict[str, Values]:
+        """Per arm 1 where it was right, 0 where it was wrong, NaN where a trial does not test a photo: `[T, N]`."""
+        return {arm: spread(table, table["pred"] == table["target"]) for arm, table in self.answers.items()}
+
+    @cached_property
+    def gains(self) -> Values:
+        """Augmented less original, photo by photo: 1, 0, -1 or NaN, `[T, N]`."""
+        return self.right["augmented"] - self.right["original"]
+
+    def count_discordant(self, trial: int) -> tuple[int, int]:
+        """Photos that only the augmented, only the original arm got right, in the trial at this place."""
+        gains = self.gains[trial]
+        return int((gains > 0).sum()), int((gains < 0).sum())
+
+
+def spread(table: pd.DataFrame, values: "pd.Series[Any]") -> Values:
+    """One row per trial and one column per photo from one value per answer; NaN where there is none."""
+    wide = values.astype(float).groupby([table["trial"], table["path"]]).first().unstack()
+    return wide.reindex(table["trial"].unique()).to_numpy()
+
+
+def load_study(trials: list[int]) -> Study:
+    """Read the files of ``trials``. Raises UserError naming the first that is missing, damaged or does not fit."""
+
+    def load_all(pattern: str, columns: list[str]) -> dict[str, list[pd.DataFrame]]:
+        return {arm: [load_manifest(Path(pattern.format(arm, trial)), columns) for trial in trials] for arm in ARMS}
+
+    metrics = {arm: [_load_metrics(Path(f"metrics/{arm}/{trial}.json")) for trial in trials] for arm in ARMS}
+    histories = load_all("metrics/history/{}-{}.csv", ["epoch", *CURVES])
+    class_names = metrics["original"][0]["class_names"]
+    columns = ["path", "sha256", "target", "pred", *(f"p_{name}" for name in class_names)]
+    predictions = load_all("metrics/predictions/{}-{}.csv", columns)
+    for index, trial in enumerate(trials):
+        check_pair(predictions["original"][index], predictions["augmented"][index], trial)
+    return Study(
+        trials=trials,
+        photos=load_manifest(PHOTOS, PHOTO_COLUMNS),
+        quarantined=len(pd.read_csv(_require(Path("data/quarantine.csv")), dtype=str)),
+        split=load_manifest(Path(f"data/split/{trials[0]}.csv"), SPLIT_COLUMNS),
+        copies=load_manifest(Path(f"data/augmented/{trials[0]}.csv"), COPY_COLUMNS),
+        metrics=metrics,
+        histories={arm: [frame.astype(float) for frame in frames] for arm, frames in histories.items()},
+        answers={arm: _join(predictions[arm], trials, class_names, arm) for arm in ARMS},
+        robustness=pd.concat([_load_robustness(trial) for trial in trials], ignore_index=True),
+        copies_seen=load_manifest(Path(f"metrics/copies/{trials[0]}.csv"), SEEN_COLUMNS).astype({"p_target": float}),
+    )
+
+
+def check_pair(original: pd.DataFrame, augmented: pd.DataFrame, trial: int) -> None:
+    """Raise UserError unless both arms answer once for the same photos, of the same classes."""
+    sides = [set(zip(side["path"], side["sha256"], side["target"], strict=True)) for side in (original, augmented)]
+    remedy = f"Run `dvc repro --force evaluate@{trial}`."
+    if odd := sides[0] ^ sides[1]:
+        raise UserError(
+            f"only one arm of trial {trial} answers for {min(odd)[0]} in metrics/predictions/; both must answer for "
+            f"the same photos. {remedy}"
+        )
+    for arm, side in zip(ARMS, (original, augmented), strict=True):
+        if (twice := side["path"].duplicated()).any():
+            raise UserError(
+                f"metrics/predictions/{arm}-{trial}.csv lists {side['path'][twice].iloc[0]} twice; each photo may stand "
+                f"once. {remedy}"
+            )
+
+
+def _join(frames: list[pd.DataFrame], trials: list[int], class_names: list[str], arm: str) -> pd.DataFrame:
+    """The answers of an arm in all trials, their probabilities checked."""
+    scores = [f"p_{name}" for name in class_names]
+    tables = []
+    for frame, trial in zip(frames, trials, strict=True):
+        numbers = frame[scores].apply(pd.to_numeric, errors="coerce").astype(float)
+        p = numbers.to_numpy()
+        wrong = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & np.isclose(p.sum(axis=1), 1, atol=1e-5))
+        strange = ~frame[["target", "pred"]].isin(class_names).all(axis=1).to_numpy()
+        if (wrong | strange).any():
+            path = frame["path"][int((wrong | strange).argmax())]
+            raise UserError(
+                f"metrics/predictions/{arm}-{trial}.csv: the answer for {path} is not one probability per class, "
+                f"summing to 1, and a class of {', '.join(class_names)}. Run `dvc repro --force evaluate@{trial}`."
+            )
+        tables.append(pd.concat([frame[["path", "target", "pred"]].assign(trial=trial), numbers], axis=1))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _load_robustness(trial: int) -> pd.DataFrame:
+    """What both arms answer under each operation, as text: a class may be called "1". It may have no rows."""
+    path = _require(Path(f"metrics/robustness/{trial}.csv"))
+    try:
+        columns = ["operation", "path", "target", *ARMS]
+        return pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False).assign(trial=trial)
+    except ValueError as error:  # no CSV, no text, or no such columns
+        raise UserError(f"{path} cannot be used ({error}). Delete it and run `dvc repro`.") from error
+
+
+def _require(path: Path) -> Path:
+    if not path.exists():
+        raise UserError(f"{path} is missing. Run `dvc repro`, which makes it.")
+    return path
+
+
+def _load_metrics(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(_require(path).read_bytes())
+        if missing := METRIC_KEYS - set(found):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be used ({error}). Delete it and run `dvc repro`.") from error
+    return found
