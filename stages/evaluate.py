@@ -133,7 +133,12 @@ def describe(run: dict[str, Any], photos: pd.DataFrame, test_photos: int) -> dic
     work = ("arm", "trial", "class_names", "train_images", "steps", "image_presentations", "model_sha256")
     machine = ("device", "cpu_capability", "threads", "precision", "versions")
     source = {"source": photos["source"].iloc[0], "version": photos["version"].iloc[0]}
-    return {key: run[key] for key in (*work, *machine)} | source | {"test_photos": test_photos}
+    return {
+        **{key: run[key] for key in work},
+        "trained_on": {key: run[key] for key in machine},
+        **source,
+        "test_photos": test_photos,
+    }
 
 
 def save(metrics: dict[str, Any], predictions: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@
 """
 
 import math
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ METHODS: dict[str, Method] = {
 
 
 def score(method: str, values: list[Values], truth: float) -> tuple[int, float, float, float, float]:
-    """Studies, and the shares of them in which the interval holds the truth and the verdict is helps or hurts; width."""
+    """Studies; the shares of them in which the interval holds the truth, the verdict is helps, is hurts; mean width."""
     intervals = [METHODS[method](each) for each in values]
     verdicts = [decide(interval, MARGIN) for interval in intervals]
     return (
@@ -409,7 +410,8 @@ def render_rows(rows: list[Row]) -> str:
         results = [
             f"{percent(row.coverage)} / {percent(row.helps + row.hurts)} ({percent(row.width)})" for row in those
         ]
-        cells.append([first.setting, first.photos, first.trials, f"{100 * first.difference:+.1f}", *results])
+        truth = f"{100 * first.difference:+.1f}" if first.difference else "0"
+        cells.append([first.setting, first.photos, first.trials, truth, *results])
     return render_table(["setting", "photos", "trials", "true difference", *METHODS], cells, 1)
 
 
@@ -434,36 +436,46 @@ def render_ratio(rows: list[Row]) -> str:
     return " and ".join(f"{widths[k, 'Nadeau–Bengio t'] / widths[k, 'ours']:.1f} ({k} trials)" for k in TRIALS)
 
 
+def fill(page: str) -> str:
+    """Lines as long as they may be; tables, lists and headings stay as they are."""
+    blocks = page.split("\n\n")
+    return "\n\n".join(
+        block if block.startswith(("|", "#", "- ")) else textwrap.fill(block, 120, break_on_hyphens=False)
+        for block in blocks
+    )
+
+
 def render_page(found: Calibration) -> str:
     """docs/calibration.md."""
-    barred = found.rows + found.learners
-    sizes = ", ".join(
-        f"{each.photos:,} photos: {each.equal} without a difference, {each.different} with each ({each.bootstrapped} "
-        "for the bootstrap)"
+    sizes = "; ".join(
+        f"with {each.photos:,} photos {each.equal} without a difference and {each.different} with each of the others, "
+        f"of which the bootstrap, being slow, saw the first {each.bootstrapped}"
         for each in SIZES
     )
-    return f"""# Calibration: does the comparison keep its word?
+    text = f"""
+# Calibration: does the comparison keep its word?
 
 The report's interval promises to hold the true difference in 95 of 100 studies, and its verdict to say *helps* or
-*hurts* in at most 5 of 100 when there is no difference. Real photos cannot check that, as nobody knows their truth.
-Made-up studies can: {found.studies:,} from a model with known truth, and {STUDIES_OF_LEARNER} data sets for each of
-{len(LEARNERS) + 1} pairs of real classifiers. `make calibration` writes this page; it took {found.seconds:.0f} s of one
-core. Numbers are percent or percentage points.
+*hurts* in at most 5 of 100 when there is no difference. Nobody knows the truth about real photos, so made-up studies
+check it: {found.studies:,} drawn from a model, and {STUDIES_OF_LEARNER} data sets for each of {len(LEARNERS) + 1} pairs
+of real classifiers. `make calibration` wrote this page in {found.seconds:.0f} seconds of one core. All numbers are
+percent or percentage points.
 
 **The bars:** coverage of at least {percent(COVERAGE)} and false alarms of at most {percent(FALSE_ALARMS)}, within two
-standard errors of the simulation. They are kept by {render_bars(barred)} lines.
+standard errors of the simulation. Of all lines below, except those under "where it falls short", these keep both:
+{render_bars(found.rows + found.learners)}.
 
 ## What is compared
 
 - *paired t*: Student's t on the trials' differences, the usual choice.
 - *Nadeau–Bengio t*: the textbook's correction for train sets that overlap.
 - *bootstrap*: trials and photos drawn anew, percentile interval ({REPLICATES} replicates).
-- *ours*: the report's headline, `estimate_mean`. Its standard error counts trials and photos as two crossed clusters,
-  and it is never narrower than what so few photos can show.
+- *ours*: the headline of the report, `estimate_mean`. It counts trials and photos as two crossed clusters, and is never
+  narrower than what so few photos can show.
 
-*Ours* was chosen because it keeps the bars at the smallest width. On 140 photos Nadeau and Bengio's interval is wider by
-a factor of {render_ratio(found.rows)}; on 28 photos that are nearly all right, nothing happens in most trials, and
-every method but ours takes that for certainty.
+*Ours* was chosen as the narrowest that keeps the bars everywhere. On 140 photos Nadeau and Bengio's interval is
+wider by a factor of {render_ratio(found.rows)}. On 28 photos that are nearly all answered right, the arms
+differ on none or one, and every method but ours takes that for certainty.
 
 ## Does it keep its word?
 
@@ -473,53 +485,54 @@ The lowest coverage / the most false alarms of all settings at that size; ✗ wh
 
 ## What does it find?
 
-How often the verdict is *helps* when the augmentation adds 2 / 5 / 10 points, and in brackets the interval's mean width;
-means over all settings. A method that misses the bar finds more, and is wrong more often.
+How often the verdict is *helps* when the augmentation adds 2 / 5 / 10 points, and in brackets the interval's mean
+width; means over all settings.
 
 {render_finds(found.rows)}
 
 ## One trial
 
-With one trial the verdict is always *cannot tell*, and Tango's interval is shown for the two trained models only. How
-often it holds the true difference of these two models / the augmentation's, over all trainings / and how often it would
-give a false alarm about the augmentation. Where trainings differ, it would: that is why the verdict is withheld. An
-original data set of 140 photos has 28 to test in one trial.
+With one trial the verdict is always *cannot tell*, and Tango's interval speaks of the two trained models only. How
+often it holds the true difference of these two models / that of the augmentation over all trainings / how often it
+would give a false alarm about the augmentation. Where trainings differ, it would: that is why the verdict is withheld. Of 140
+photos, one trial tests 28.
 
 {render_one_trial(found.one_trial)}
 
 ## A real learner
 
 scikit-learn on {PHOTOS_OF_LEARNER} rows of {FEATURES} features, two classes, a data set drawn anew for each study, five
-folds with train sets that overlap. With two seeds of one algorithm there is no difference; the second arm of the others
-learns from two blurred copies as well, and its true difference is the mean of all studies. Coverage / helps or hurts
-(width):
+folds with train sets that overlap. Two seeds of one algorithm do not differ; where the second arm learns from two
+blurred copies as well, the true difference is taken to be the mean of all studies.
+Coverage / *helps* or *hurts* (width):
 
 {render_rows(found.learners)}
 
 ## Where it falls short
 
-All trials share one data set, and no number of trials shows what another one would have done. For two arms that learn
-the same thing from the same photos, as above, that matters little. Two that learn *different* things are another
-matter: below, nearest neighbour on one half of the features against the other half, equal on average over all data
-sets, but not on any one of them. Nor does any method follow accuracies that are close to 100 % and jump from training to
-training. Coverage / helps or hurts (width):
+All trials share one data set, and no number of trials shows what another one would have done. That matters little to
+arms that learn the same from the same photos, as above. It matters when they learn something different: below, nearest
+neighbour on one half of the features against nearest neighbour on the other half. Averaged over all data sets they are
+equal; on any one of them, one is luckier. Also, accuracies close to 100 % that jump from training to training are too
+skewed for a few trials. Coverage / *helps* or *hurts* (width):
 
 {render_rows(found.limits)}
 
 ## Every setting
 
-An answer is right when a latent score is above 0: the arm's level + the photo's difficulty + the training's luck + the
-photo's reaction to the arm + noise of standard deviation 1. The settings are the standard deviations of the others, and
-the accuracy of the better arm. Studies: {sizes}. Two standard errors of a coverage of {percent(COVERAGE)} are
-{percent(2 * compute_error(COVERAGE, 1000))} points with 1,000 studies and {percent(2 * compute_error(COVERAGE, 200))}
-with 200.
+An answer is right when a latent score is above 0, the sum of the arm's level, the photo's difficulty, the training's
+luck, the photo's reaction to the arm, and noise of standard deviation 1. These are the standard deviations of the
+others, and the accuracy of the better arm:
 
 {render_settings()}
 
-Coverage / helps or hurts (width):
+Studies: {sizes}. Two standard errors of a coverage of {percent(COVERAGE)} are
+{percent(2 * compute_error(COVERAGE, 1000))} points with 1,000 studies, {percent(2 * compute_error(COVERAGE, 200))} with
+200. Coverage / *helps* or *hurts* (width):
 
 {render_rows(found.rows)}
 """
+    return fill(text.strip()) + "\n"
 
 
 if __name__ == "__main__":

@@ -25,12 +25,12 @@ def find_code_commit() -> str:
 
 def list_provenance(study: Study, params: Params) -> Table:
     """Where everything came from."""
-    runs = study.metrics["original"] + study.metrics["augmented"]
+    machines = [trial["trained_on"] for trial in study.metrics["original"] + study.metrics["augmented"]]
 
     def gather(key: str) -> str:
-        return ", ".join(sorted({str(run[key]) for run in runs}))
+        return ", ".join(sorted({str(machine[key]) for machine in machines}))
 
-    versions: dict[str, Any] = runs[0]["versions"]
+    versions: dict[str, Any] = machines[0]["versions"]
     rows = {
         "photos": describe_photos(study),
         "code": find_code_commit(),

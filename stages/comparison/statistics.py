@@ -68,9 +68,12 @@ def _compute_midps(fewer: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.f
 def compute_tango_interval(b: int, c: int, n: int) -> Interval:
     """Score interval of the difference of two paired proportions, (b - c) / n (Tango 1998, Stat Med 17:891).
 
-    ``n``: photos, at least 1. The interval holds the differences d whose score (b - c - n d) / sqrt(n (2 q + d (1 - d))) is within ±1.96, q being the
-    maximum-likelihood share of photos counted by c, given d.
+    It holds the differences d whose score (b - c - n d) / sqrt(n (2 q + d (1 - d))) is within ±1.96, q being the
+    maximum-likelihood share of photos counted by c, given d. ``b``, ``c``: as in `compute_mcnemar_midp`; ``n``: all
+    photos. Raises ValueError when they do not fit together.
     """
+    if min(b, c) < 0 or not 1 <= n >= b + c:
+        raise ValueError(f"{b} and {c} are no parts of {n} photos")
 
     def score(d: float) -> float:
         linear = -b - c + (2 * n - b + c) * d
@@ -229,7 +232,7 @@ def compute_sign_flip_p(differences: Sequence[float]) -> float:
 
 def compute_sign_flip_floor(trials: int) -> float:
     """The smallest two-sided p-value that the signs of T differences can give: 2 / 2^T."""
-    return 2.0 / 2**trials
+    return 2.0 ** (1 - trials)
 
 
 def decide(interval: Interval, margin: float) -> Verdict:
