@@ -20,6 +20,9 @@ Z = float(stats.norm.ppf((1 + LEVEL) / 2))  # 1.96
 Values = npt.NDArray[np.float64]
 """One value per trial and photo, `[T, N]`; NaN where a trial does not test a photo."""
 
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
 Verdict = Literal["helps", "hurts", "no practical difference", "cannot tell"]
 
 
@@ -59,9 +62,9 @@ def compute_mcnemar_midp(b: int, c: int) -> float:
     return float(_compute_midps(np.array([min(b, c)]), b + c)[0]) if b + c else 1.0
 
 
-def _compute_midps(fewer: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.float64]:
+def _compute_midps(fewer: Counts, total: int) -> Floats:
     point, tail = stats.binom.pmf(fewer, total, 0.5), stats.binom.cdf(fewer, total, 0.5)
-    midps: npt.NDArray[np.float64] = np.where(2 * fewer == total, 1 - point / 2, 2 * tail - point)
+    midps: Floats = np.where(2 * fewer == total, 1 - point / 2, 2 * tail - point)
     return midps
 
 
@@ -77,7 +80,8 @@ def compute_tango_interval(b: int, c: int, n: int) -> Interval:
 
     def score(d: float) -> float:
         linear = -b - c + (2 * n - b + c) * d
-        q = (math.sqrt(linear * linear + 8 * n * c * d * (1 - d)) - linear) / (4 * n)
+        root = math.sqrt(max(linear * linear + 8 * n * c * d * (1 - d), 0.0))  # rounding can make it negative
+        q = (root - linear) / (4 * n)
         variance = n * (2 * q + d * (1 - d))
         return (b - c - n * d) / math.sqrt(variance) if variance > 0 else 0.0
 
@@ -205,7 +209,7 @@ def bootstrap_interval(values: Values, replicates: int = 2000, seed: int = 0) ->
     return Interval(float(low), float(high))
 
 
-def _draw_counts(rng: np.random.Generator, size: int, n: int) -> npt.NDArray[np.float64]:
+def _draw_counts(rng: np.random.Generator, size: int, n: int) -> Floats:
     """How often each of ``n`` is among n draws with replacement, ``size`` times: `[size, n]`."""
     drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
@@ -260,8 +264,8 @@ def find_trials_needed(values: Values, margin: float) -> int | None:
     parts, mean, tested = _measure(values)
     photos = max(parts.photos - parts.cells, 0.0)  # what stays, however often the same photos are tested
     rest = max(parts.trials, parts.cells) * len(values)
-    more = range(len(values) + 1, 1001)
-    return next((k for k in more if _settles(rest / k + photos, k, tested, mean, margin)), None)
+    more = np.arange(len(values) + 1, 1001)
+    return _find_first(more, _settles(rest / more + photos, more, np.array(tested), mean, margin))
 
 
 def find_photos_needed(values: Values, margin: float) -> int | None:
@@ -270,7 +274,7 @@ def find_photos_needed(values: Values, margin: float) -> int | None:
     trials = max(parts.trials - parts.cells, 0.0)  # what stays, however many photos are tested
     rest = max(parts.photos, parts.cells) * tested
     more = _list_round_numbers(tested + 1)
-    return next((n for n in more if _settles(rest / n + trials, len(values), n, mean, margin)), None)
+    return _find_first(more, _settles(rest / more + trials, np.array(len(values)), more, mean, margin))
 
 
 def _measure(values: Values) -> tuple[Variance, float, int]:
@@ -283,15 +287,22 @@ def _count_photos(values: Values) -> int:
     return int(np.isfinite(values).any(axis=0).sum())
 
 
-def _list_round_numbers(start: int) -> list[int]:
+def _list_round_numbers(start: int) -> Counts:
     """Numbers of two digits and zeros from ``start`` to a million: needs are known no more exactly than that."""
-    return [n for unit in (1, 10, 100, 1_000, 10_000) for n in range(10 * unit, 100 * unit, unit) if n >= start]
+    units = (1, 10, 100, 1_000, 10_000)
+    return np.array([n for unit in units for n in range(10 * unit, 100 * unit, unit) if n >= start], dtype=np.int64)
 
 
-def _settles(variance: float, trials: int, photos: int, mean: float, margin: float) -> bool:
-    error, floor, reach = math.sqrt(variance), _compute_floor(photos), _compute_reach(trials - 1)
-    power = float(stats.t.ppf(POWER, trials - 1))
-    return max(reach * error, floor) <= margin / 2 or max((reach + power) * error, floor) < abs(mean)
+def _settles(variance: Floats, trials: Counts, photos: Counts, mean: float, margin: float) -> npt.NDArray[np.bool_]:
+    error, floor = np.sqrt(variance), Z**2 / (photos + Z**2)
+    reach, power = (stats.t.ppf(share, trials - 1) for share in ((1 + LEVEL) / 2, POWER))
+    narrow = np.maximum(reach * error, floor) <= margin / 2
+    found: npt.NDArray[np.bool_] = narrow | (np.maximum((reach + power) * error, floor) < abs(mean))
+    return found
+
+
+def _find_first(numbers: Counts, fit: npt.NDArray[np.bool_]) -> int | None:
+    return int(numbers[fit.argmax()]) if fit.any() else None
 
 
 def compute_power(n: int, discordance: float, difference: float) -> float:
