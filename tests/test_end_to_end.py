@@ -47,7 +47,8 @@ class Story:
     folder: Path
     output: dict[str, str] = field(default_factory=dict)
     lock: dict[str, str] = field(default_factory=dict)
-    runs: dict[str, pd.DataFrame] = field(default_factory=dict)
+    runs: dict[str, pd.DataFrame] = field(default_factory=dict)  # of the arms
+    comparisons: dict[str, pd.DataFrame] = field(default_factory=dict)
     points: dict[str, dict[str, list[int]]] = field(default_factory=dict)  # run id -> metric -> steps
     artifacts: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # arm, trial -> paths
     logits: np.ndarray = field(default_factory=lambda: np.empty(0))  # of the model that MLflow stored
@@ -76,7 +77,9 @@ class Story:
         """Run a command and keep what it printed, dvc.lock, and the runs in the store, under ``name``."""
         self.output[name] = self.call(command)
         self.lock[name] = (self.folder / "dvc.lock").read_text()
-        self.runs[name] = self.search_runs()
+        found = self.search_runs()
+        of_comparison = found.get("tags.comparison", pd.Series(index=found.index)).notna()
+        self.runs[name], self.comparisons[name] = found[~of_comparison], found[of_comparison]
 
     def search_runs(self) -> pd.DataFrame:
         """All runs in the store, read from a copy: this process would hold on to a store that is deleted."""
@@ -89,9 +92,8 @@ class Story:
 
 def inspect_store(story: Story) -> None:
     """Keep what the runs in the store hold, as the store is deleted later in the story."""
-    runs = story.search_runs()
     client = MlflowClient()
-    for _, run in runs.iterrows():
+    for _, run in story.runs["first"].iterrows():
         keys = client.get_run(run["run_id"]).data.metrics
         steps = {key: [point.step for point in client.get_metric_history(run["run_id"], key)] for key in keys}
         story.points[run["run_id"]] = steps
@@ -165,6 +167,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         story.play("trial", "dvc repro")
         (folder / "mlflow.db").unlink()
         story.play("restored", "dvc repro --force --single-item evaluate@0")
+        change_params({"trials": [0], "train.budget": "steps"})
+        story.play("steps", "dvc repro")
     finally:
         os.chdir(before)
     return story
@@ -212,6 +216,26 @@ def test_new_trial_runs_only_itself(story: Story) -> None:
     ran = find_ran(story.output["trial"])
     assert ran == dict.fromkeys(["split", "augment", "train_original", "train_augmented", "evaluate", "report"], 1)
     assert "split@1" in story.output["trial"]
+
+
+def test_equal_steps_train_only_the_original_arm_anew(story: Story) -> None:
+    assert find_ran(story.output["steps"]) == dict.fromkeys(["augment", "train_original", "evaluate", "report"], 1)
+    work = [load_run(story.folder / f"models/{arm}/0") for arm in ("original", "augmented")]
+    for key in ("steps", "image_presentations", "initial_weights_sha256"):
+        assert work[0][key] == work[1][key]
+    assert (work[0]["repeats"], work[0]["train_images"] * 3) == (3, work[1]["train_images"])
+    assert "the length of training explains no difference" in (story.folder / "metrics/report.md").read_text()
+
+
+def test_a_comparison_leads_to_the_runs_of_its_arms(story: Story) -> None:
+    for name in ("first", "again"):
+        (comparison,) = story.comparisons[name].to_dict("records")
+        for _, run in story.runs["first"].iterrows():
+            assert comparison[f"tags.run:{run['tags.arm']}-0"] == run["run_id"]
+        assert (comparison["status"], comparison["tags.verdict"]) == ("FINISHED", "cannot tell")
+        assert re.fullmatch("[0-9a-f]{64}", comparison["tags.dvc_lock_sha256"])
+        assert comparison["metrics.difference.p"] <= 1
+    assert len(story.comparisons["trial"]) == 3, "one for each different result"
 
 
 def test_arms_start_from_the_same_weights_and_trials_do_not(story: Story) -> None:

@@ -43,7 +43,8 @@ def plot_forest(trials: Mapping[int, Estimate], pooled: Estimate | None, margin:
             100 * estimate.mean, row, "D" if whole else "o", color=INK if whole else QUIET, markersize=7 if whole else 4
         )
     names = [f"trial {trial}" for trial in trials] + (["all trials"] if pooled else [])
-    shown = sorted({*range(0, len(names), len(names) // (MANY + 1) + 1), len(names) - 1})
+    step, last = len(names) // (MANY + 1) + 1, len(names) - 1
+    shown = [*range(0, last - step + 1, step), last]
     axes.set_yticks(shown, [names[row] for row in shown])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("← original better     points of accuracy     augmented better →")

@@ -26,6 +26,7 @@ def collect_content(study: Study, answer: Answer, params: Params) -> dict[str, A
         "answer": answer,
         "question": words.QUESTION,
         "verdict": words.describe_verdict(answer),
+        "p": tables.format_p(answer.difference.p),
         "counts": words.describe_counts(study),
         "need": words.describe_need(answer),
         "budget": words.describe_budget(study),
@@ -71,5 +72,5 @@ def _build_environment(*, autoescape: bool) -> jinja2.Environment:
 
 def escape_markdown(text: Any) -> str:
     """Text that Markdown shows as it is, on one line; `code` stays code."""
-    escaped = re.sub(r"([\\*_|<>\[\]])", r"\\\1", " ".join(str(text).split()))
-    return re.sub(r"`[^`]*`", lambda code: code[0].replace("\\_", "_").replace("\\[", "[").replace("\\]", "]"), escaped)
+    escaped = re.sub(r"([\\*_|<>\[\]~$&])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"`[^`]*`", lambda code: re.sub(r"\\([^|])", r"\1", code[0]), escaped)

@@ -1,7 +1,6 @@
 """What the numbers rest on: photos, code, seeds, hardware and library versions."""
 
 import subprocess
-from typing import Any
 
 from stages.common.params import Params, flatten
 from stages.common.provenance import describe_source
@@ -30,14 +29,14 @@ def list_provenance(study: Study, params: Params) -> Table:
     def gather(key: str) -> str:
         return ", ".join(sorted({str(machine[key]) for machine in machines}))
 
-    versions: dict[str, Any] = machines[0]["versions"]
+    libraries = {", ".join(f"{name} {number}" for name, number in machine["versions"].items()) for machine in machines}
     rows = {
         "photos": describe_photos(study),
         "code": find_code_commit(),
         "seed": str(params.seed),
         "device": f"{gather('device')} ({gather('cpu_capability')}), threads: {gather('threads')}",
         "precision": gather("precision"),
-        "trained with": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "trained with": "; ".join(sorted(libraries)),
     }
     return Table(["of", "value"], [[key, value] for key, value in rows.items()], names=2)
 

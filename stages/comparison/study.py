@@ -23,8 +23,7 @@ Metrics = dict[str, list[dict[str, Any]]]
 METRIC_KEYS = {
     *("accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "per_class"),
     *("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1", "confusion_matrix", "class_names"),
-    *("train_images", "steps", "image_presentations", "model_sha256", "device", "cpu_capability", "threads"),
-    "versions",
+    *("test_photos", "train_images", "steps", "image_presentations", "model_sha256", "trained_on"),
 }
 
 
@@ -84,14 +83,15 @@ def spread(table: pd.DataFrame, values: "pd.Series[Any]") -> Values:
 def load_study(trials: list[int]) -> Study:
     """Read the files of ``trials``. Raises UserError naming the first that is missing, damaged or does not fit."""
 
-    def load_all(pattern: str, columns: list[str]) -> dict[str, list[pd.DataFrame]]:
-        return {arm: [load_manifest(Path(pattern.format(arm, trial)), columns) for trial in trials] for arm in ARMS}
+    def load_all(pattern: str, columns: list[str], numbers: list[str]) -> dict[str, list[pd.DataFrame]]:
+        paths = {arm: [Path(pattern.format(arm, trial)) for trial in trials] for arm in ARMS}
+        return {arm: [_load_table(path, columns, numbers) for path in paths[arm]] for arm in ARMS}
 
     metrics = {arm: [_load_metrics(Path(f"metrics/{arm}/{trial}.json")) for trial in trials] for arm in ARMS}
-    histories = load_all("metrics/history/{}-{}.csv", ["epoch", *CURVES])
     class_names = metrics["original"][0]["class_names"]
+    histories = load_all("metrics/history/{}-{}.csv", ["epoch", *CURVES], ["epoch", *CURVES])
     columns = ["path", "sha256", "target", "pred", *(f"p_{name}" for name in class_names)]
-    predictions = load_all("metrics/predictions/{}-{}.csv", columns)
+    predictions = load_all("metrics/predictions/{}-{}.csv", columns, [])
     for index, trial in enumerate(trials):
         check_pair(predictions["original"][index], predictions["augmented"][index], trial)
     return Study(
@@ -101,10 +101,10 @@ def load_study(trials: list[int]) -> Study:
         split=load_manifest(Path(f"data/split/{trials[0]}.csv"), SPLIT_COLUMNS),
         copies=load_manifest(Path(f"data/augmented/{trials[0]}.csv"), COPY_COLUMNS),
         metrics=metrics,
-        histories={arm: [frame.astype(float) for frame in frames] for arm, frames in histories.items()},
-        answers={arm: _join(predictions[arm], trials, class_names, arm) for arm in ARMS},
-        robustness=pd.concat([_load_robustness(trial) for trial in trials], ignore_index=True),
-        copies_seen=load_manifest(Path(f"metrics/copies/{trials[0]}.csv"), SEEN_COLUMNS).astype({"p_target": float}),
+        histories=histories,
+        answers={arm: _join(predictions[arm], metrics[arm], trials, class_names, arm) for arm in ARMS},
+        robustness=pd.concat([_load_robustness(trial, class_names) for trial in trials], ignore_index=True),
+        copies_seen=_load_table(Path(f"metrics/copies/{trials[0]}.csv"), SEEN_COLUMNS, ["p_target"]),
     )
 
 
@@ -120,16 +120,29 @@ def check_pair(original: pd.DataFrame, augmented: pd.DataFrame, trial: int) -> N
     for arm, side in zip(ARMS, (original, augmented), strict=True):
         if (twice := side["path"].duplicated()).any():
             raise UserError(
-                f"metrics/predictions/{arm}-{trial}.csv lists {side['path'][twice].iloc[0]} twice; each photo may stand "
-                f"once. {remedy}"
+                f"metrics/predictions/{arm}-{trial}.csv lists {side['path'][twice].iloc[0]} twice; each photo may "
+                f"stand once. {remedy}"
             )
 
 
-def _join(frames: list[pd.DataFrame], trials: list[int], class_names: list[str], arm: str) -> pd.DataFrame:
-    """The answers of an arm in all trials, their probabilities checked."""
+def check_fit(metrics: dict[str, Any], answers: pd.DataFrame, class_names: list[str], arm: str, trial: int) -> None:
+    """Raise UserError unless the metrics of an arm are those of its answers."""
+    accuracy = float((answers["pred"] == answers["target"]).mean())
+    found = (metrics["class_names"], metrics["test_photos"], round(metrics["accuracy"], 9))
+    if found != (class_names, len(answers), round(accuracy, 9)):
+        raise UserError(
+            f"metrics/{arm}/{trial}.json and metrics/predictions/{arm}-{trial}.csv are not of the same test. "
+            f"Run `dvc repro --force evaluate@{trial}`."
+        )
+
+
+def _join(
+    frames: list[pd.DataFrame], metrics: list[dict[str, Any]], trials: list[int], class_names: list[str], arm: str
+) -> pd.DataFrame:
+    """The answers of an arm in all trials, checked."""
     scores = [f"p_{name}" for name in class_names]
-    tables = []
-    for frame, trial in zip(frames, trials, strict=True):
+    tables: list[pd.DataFrame] = []
+    for frame, about, trial in zip(frames, metrics, trials, strict=True):
         numbers = frame[scores].apply(pd.to_numeric, errors="coerce").astype(float)
         p = numbers.to_numpy()
         wrong = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & np.isclose(p.sum(axis=1), 1, atol=1e-5))
@@ -140,18 +153,32 @@ def _join(frames: list[pd.DataFrame], trials: list[int], class_names: list[str],
                 f"metrics/predictions/{arm}-{trial}.csv: the answer for {path} is not one probability per class, "
                 f"summing to 1, and a class of {', '.join(class_names)}. Run `dvc repro --force evaluate@{trial}`."
             )
+        check_fit(about, frame, class_names, arm, trial)
         tables.append(pd.concat([frame[["path", "target", "pred"]].assign(trial=trial), numbers], axis=1))
     return pd.concat(tables, ignore_index=True)
 
 
-def _load_robustness(trial: int) -> pd.DataFrame:
+def _load_table(path: Path, columns: list[str], numbers: list[str]) -> pd.DataFrame:
+    """A table with rows, as text but for the columns ``numbers``."""
+    table = load_manifest(path, columns)
+    try:
+        return table.astype(dict.fromkeys(numbers, float))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be used ({error}). Delete it and run `dvc repro`.") from error
+
+
+def _load_robustness(trial: int, class_names: list[str]) -> pd.DataFrame:
     """What both arms answer under each operation, as text: a class may be called "1". It may have no rows."""
     path = _require(Path(f"metrics/robustness/{trial}.csv"))
     try:
         columns = ["operation", "path", "target", *ARMS]
-        return pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False).assign(trial=trial)
-    except ValueError as error:  # no CSV, no text, or no such columns
+        table: pd.DataFrame = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False)
+        strange = ~table[["target", *ARMS]].isin(class_names).all(axis=1)
+        if strange.any():
+            raise ValueError(f"line {int(strange.argmax()) + 2} does not name a class of {', '.join(class_names)}")
+    except ValueError as error:  # also no CSV, no text, or no such columns
         raise UserError(f"{path} cannot be used ({error}). Delete it and run `dvc repro`.") from error
+    return table.assign(trial=trial)
 
 
 def _require(path: Path) -> Path:
