@@ -41,7 +41,7 @@ smoke: $(READY) ## the same pipeline in two minutes, on drawn samples, as a thro
 	@export GIT_AUTHOR_NAME=smoke GIT_AUTHOR_EMAIL=smoke@localhost GIT_COMMITTER_NAME=smoke GIT_COMMITTER_EMAIL=smoke@localhost; \
 	dvc exp remove --quiet smoke 2>/dev/null; trap 'dvc exp remove --quiet smoke; rm -f .dvc/tmp/smoke.db' EXIT; \
 	MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/.dvc/tmp/smoke.db dvc exp run --temp --name smoke \
-		-S 'fetch.sources=[sample]' -S 'trials=[0]' -S train.image_size=64 -S train.epochs=2 -S train.checkpoint_every=2
+		-S 'fetch.sources=[sample]' -S 'trials=[0]' -S train.image_size=64 -S train.epochs=2 -S train.checkpoint_every=2 -S evaluate.robustness=false
 
 $(READY): requirements.txt
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \

@@ -1,6 +1,7 @@
 """The report's own charts: every number is drawn where it belongs, and every text can be read."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from matplotlib.lines import Line2D
 from stages.common.figures import COLOURS, encode_svg
 from stages.comparison.charts import plot_calibration, plot_forest, plot_robustness
 from stages.comparison.statistics import Estimate, Interval
-from tests.texts import check_colours, check_layout, draw
+from tests.texts import check_layout, check_svg, draw
 
 OPERATIONS = ["none", "rotate", "random_noise", *(f"a_very_long_operation_{number}" for number in range(8))]
 
@@ -46,7 +47,7 @@ def make_shares(number: int) -> dict[str, list[tuple[float, Interval]]]:
 
 
 CHARTS: dict[str, Callable[[], Figure]] = {
-    **{f"forest, {trials}": lambda trials=trials: make_forest(trials) for trials in (1, 2, 10, 30, 31, 67, 98, 100)},
+    **{f"forest, {trials}": partial(make_forest, trials) for trials in (1, 10, 31, 98, 100)},
     "calibration": lambda: plot_calibration(make_curves(7)),
     "calibration, one bin": lambda: plot_calibration(make_curves(1)),
     "robustness, one": lambda: plot_robustness(OPERATIONS[:2], make_shares(2)),
@@ -60,10 +61,12 @@ def test_texts_fit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["forest, 10", "calibration", "robustness"])
-def test_charts_have_the_colours_of_the_page(name: str) -> None:
-    svg = encode_svg(CHARTS[name](), "A chart")
-    check_colours(svg)
-    assert svg == encode_svg(CHARTS[name](), "A chart")
+def test_svg_is_safe_in_a_page_of_any_colour(name: str) -> None:
+    check_svg(encode_svg(CHARTS[name](), "A chart"))
+
+
+def test_same_svg_again() -> None:
+    assert len({encode_svg(CHARTS["calibration"](), "A chart") for _ in range(2)}) == 1
 
 
 @pytest.mark.parametrize("trials", [1, 10, 100])

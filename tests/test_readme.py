@@ -4,10 +4,13 @@ import json
 import re
 import subprocess
 from itertools import pairwise
+from statistics import fmean
 
+import pandas as pd
 import pytest
 import yaml
 
+from stages.comparison.statistics import estimate_mean
 from tests.readme import README, ROOT, SOURCES, render_readme
 
 TEXT = README.read_text()
@@ -19,13 +22,41 @@ def read_committed(name: str) -> str:
     return subprocess.run(["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def test_results_are_those_in_metrics() -> None:
-    readme, comparison, report = map(read_committed, SOURCES)
-    assert render_readme(readme, comparison, report) == readme, "run `make readme` and commit"
+def test_results_are_those_of_the_study() -> None:
+    readme = read_committed("README.md")
+    assert render_readme(readme, {name: json.loads(read_committed(name)) for name in SOURCES}) == readme, (
+        "`make readme`"
+    )
 
 
-def test_committed_metrics_are_of_the_photographs() -> None:
-    assert json.loads(read_committed("metrics/comparison.json"))["source"] in ("archive", "kaggle")
+@pytest.mark.parametrize("folder", ["metrics", "docs/study/epochs", "docs/study/steps"])
+def test_committed_results_are_of_the_photographs(folder: str) -> None:
+    assert json.loads(read_committed(f"{folder}/comparison.json"))["source"] in ("archive", "kaggle")
+
+
+@pytest.mark.parametrize("budget", ["epochs", "steps"])
+def test_published_verdict_follows_from_the_published_predictions(budget: str) -> None:
+    """The study's numbers, computed anew from the answers of both arms that lie beside them."""
+    found = json.loads(read_committed(f"docs/study/{budget}/comparison.json"))
+    right = {
+        arm: [
+            pd.read_csv(ROOT / f"docs/study/{budget}/predictions/{arm}-{trial}.csv") for trial in range(found["trials"])
+        ]
+        for arm in ("original", "augmented")
+    }
+    for arm, tables in right.items():
+        assert fmean((table["pred"] == table["target"]).mean() for table in tables) == pytest.approx(
+            found[arm]["accuracy"]
+        )
+    gains = [
+        (after.set_index("path")["pred"] == after.set_index("path")["target"]).astype(float)
+        - (before.set_index("path")["pred"] == before.set_index("path")["target"])
+        for before, after in zip(right["original"], right["augmented"], strict=True)
+    ]
+    estimate = estimate_mean(pd.concat(gains, axis=1).T.to_numpy())
+    assert found["difference"]["low"] == pytest.approx(estimate.interval.low, abs=1e-6)
+    assert found["difference"]["high"] == pytest.approx(estimate.interval.high, abs=1e-6)
+    assert found["difference"]["p"] == pytest.approx(estimate.p, abs=1e-6)
 
 
 def test_stages_are_those_of_the_pipeline() -> None:
@@ -57,7 +88,9 @@ def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
 
 
-@pytest.mark.parametrize("key", sorted(set(re.findall(r"`(?:-S )?((?:fetch|split|augment|train)\.\w+)", TEXT))))
+@pytest.mark.parametrize(
+    "key", sorted(set(re.findall(r"`(?:-S )?((?:fetch|split|augment|train|evaluate|report)\.\w+)", TEXT)))
+)
 def test_params_exist(key: str) -> None:
     section, name = key.split(".")
     assert name in yaml.safe_load((ROOT / "params.yaml").read_text())[section]

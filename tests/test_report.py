@@ -1,172 +1,290 @@
-"""The report over all trials: numbers against independent ones, honest words, the same bytes again."""
+"""The stage from end to end: its files, the same bytes again, one run in MLflow, and Markdown that git shows right."""
 
+import contextlib
+import io
 import json
 import re
 import statistics
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from stages import report
-from stages.common.errors import UserError
+from stages.common import tracking
+from stages.common.files import compute_sha256
+from stages.common.params import load_params
+from stages.comparison import tables, words
+from stages.comparison.pages import escape_markdown
+from stages.comparison.study import ARMS, Metrics, Study, load_study
+from stages.comparison.summary import answer_question
 from tests.pipeline_files import write_study
 
-OUTPUTS = [
-    "metrics/comparison.json",
-    "metrics/report.md",
-    "metrics/figures/counts.png",
-    "metrics/figures/learning_curves.png",
-    "metrics/figures/confusion.png",
-    "data/sheets/copies.png",
-    "data/sheets/disagreements.png",
+FIGURES = ["calibration", "confusion", "counts", "forest", "learning_curves", "robustness"]
+OUTPUTS = ["comparison.json", "report.md", "report.html", *(f"figures/{name}.png" for name in FIGURES)]
+NAMES = ["bee <i>", "c|d", "$e$ & *f*_", "x" * 60]
+HEADINGS = [
+    "# Does augmentation help this classifier, or is it noise?",
+    "## What was compared",
+    "## Every trial",
+    "## Scores",
+    "### Beside the two lab reports",
+    "## Training",
+    "## Probabilities",
+    "## Robustness",
+    "## Where the numbers come from",
 ]
 
 
-def read_outputs(root: Path) -> dict[str, bytes]:
-    return {name: (root / name).read_bytes() for name in OUTPUTS}
+@dataclass
+class Report:
+    """What the stage left in a folder, and printed."""
+
+    root: Path
+    printed: str
+
+    @property
+    def markdown(self) -> str:
+        return self.read("report.md").decode()
+
+    @property
+    def page(self) -> str:
+        return self.read("report.html").decode()
+
+    @property
+    def comparison(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.read("comparison.json"))
+        return found
+
+    def read(self, name: str) -> bytes:
+        return (self.root / "metrics" / name).read_bytes()
+
+    def load_study(self) -> Study:
+        with contextlib.chdir(self.root):
+            return load_study(load_params().trials)
 
 
-def render(trials: list[int], notice: str = "Photos from an archive on disk (1).") -> str:
-    return report.render_report(report.load_study(trials), notice)
+Make = Callable[..., Report]
 
 
-def make_metrics(original: list[int], augmented: list[int], steps: tuple[int, int] = (40, 110)) -> report.Metrics:
-    """What `describe_result` needs: photos right of 28 per trial, and steps per arm."""
-    return {
-        arm: [
-            {"test_photos": 28, "steps": count, "confusion_matrix": [[number, 28 - number], [0, 0]]} for number in right
-        ]
-        for arm, right, count in zip(report.ARMS, (original, augmented), steps, strict=True)
-    }
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Run the stage in a folder of its own; all runs share an MLflow store."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+    def make_report(root: Path | None = None, prepare: Callable[[], Any] = lambda: None, **options: Any) -> Report:
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+            patch.delenv("DVC_ROOT", raising=False)
+            patch.setenv("MLFLOW_TRACKING_URI", uri)
+            if root is None:
+                root = tmp_path_factory.mktemp("report")
+                write_study(root, **options)
+                (root / ".dvc").mkdir()
+            patch.chdir(root)
+            prepare()
+            report.main()
+        return Report(root, printed.getvalue())
+
+    return make_report
+
+
+@pytest.fixture(scope="module")
+def one(make: Make) -> Report:
+    return make(trials=[1], epochs=1)
+
+
+@pytest.fixture(scope="module")
+def several(make: Make) -> Report:
+    """Three trials; the store has the runs that made some of the models."""
+
+    def prepare() -> None:
+        Path("dvc.lock").write_text("stages: {}\n")
+        tracking.open_store()
+        for arm, trial, sha256 in (("original", 0, 0), ("augmented", 0, 0), ("original", 3, 3), ("augmented", 3, 9)):
+            with mlflow.start_run(tags={"arm": arm, "trial": str(trial), "model_sha256": f"{sha256:064x}"}):
+                pass
+
+    return make(prepare=prepare, trials=[3, 0, 4], class_names=NAMES)
+
+
+@pytest.fixture(scope="module")
+def sample(make: Make) -> Report:
+    """Drawn pictures, robustness switched off after it had been on."""
+
+    def prepare() -> None:
+        header = "operation,path,sha256,target,original,augmented,p_original,p_augmented\n"
+        Path("metrics/robustness/0.csv").write_text(header)
+        Path("metrics/figures").mkdir()
+        Path("metrics/figures/robustness.png").write_bytes(b"stale")
+
+    return make(prepare=prepare, source="sample", epochs=1)
+
+
+@pytest.fixture(params=["one", "several", "sample"])
+def any_report(request: pytest.FixtureRequest) -> Report:
+    found: Report = request.getfixturevalue(request.param)
+    return found
+
+
+def find_comparisons(page_sha256: str) -> list[Run]:
+    client = MlflowClient()
+    (experiment,) = [each for each in client.search_experiments() if each.name == tracking.EXPERIMENT]
+    found: list[Run] = client.search_runs([experiment.experiment_id], f"tags.page_sha256 = '{page_sha256}'")
+    return found
+
+
+def list_tables(markdown: str) -> list[list[list[str]]]:
+    """Every table as rows of cells, split as GitHub splits them."""
+    blocks = re.findall(r"(?:^\|.*\n)+", markdown, re.M)
+    return [
+        [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in block.splitlines()]
+        for block in blocks
+    ]
 
 
 def read_table(markdown: str, first_header: str) -> list[list[str]]:
-    """Body of the table whose header begins with ``first_header``, as cells."""
-    lines = markdown.split(f"\n| {first_header} |")[1].split("\n\n", maxsplit=1)[0].splitlines()[2:]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    """Body of the first table whose header begins with ``first_header``."""
+    return next(table[2:] for table in list_tables(markdown) if table[0][0] == first_header)
 
 
-def test_runs_from_end_to_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_study(tmp_path, trials=[0, 3])
-    monkeypatch.chdir(tmp_path)
-    report.main()
-    comparison = json.loads(Path("metrics/comparison.json").read_text())
-    assert list(comparison) == ["source", "trials", "test_photos", "original", "augmented", "difference"]
-    assert (comparison["source"], comparison["trials"], comparison["test_photos"]) == ("archive", 2, 4)
-    right = {}
-    for arm in report.ARMS:
-        answers = pd.concat(pd.read_csv(f"metrics/predictions/{arm}-{trial}.csv") for trial in (0, 3))
-        right[arm] = int((answers["target"] == answers["pred"]).sum())
-        assert comparison[arm]["accuracy"] == right[arm] / len(answers)
-    assert comparison["difference"]["photos"] == right["augmented"] - right["original"]
-    assert comparison["difference"]["accuracy"] == pytest.approx((right["augmented"] - right["original"]) / 8)
-    markdown = Path("metrics/report.md").read_text()
-    sentence = markdown.splitlines()[2]
-    assert f"({right['augmented']} against {right['original']})" in sentence
-    assert capsys.readouterr().out.splitlines()[-1] == sentence
-    embedded = [Path("metrics", name) for name in re.findall(r"!\[.*\]\((.*)\)", markdown)]
-    assert sorted(map(str, embedded)) == sorted(name for name in OUTPUTS if name.startswith("metrics/figures"))
+def test_files_and_terminal_say_the_same(any_report: Report) -> None:
+    study = any_report.load_study()
+    sentence = words.describe_verdict(answer_question(study, 0.02))
+    assert any_report.markdown.count(f"**{sentence}**") == 1
+    assert f'<p class="verdict">{sentence}</p>' in any_report.page
+    assert sentence in any_report.printed.splitlines()[-2:]
+    for arm in ARMS:
+        answers = [pd.read_csv(any_report.root / f"metrics/predictions/{arm}-{trial}.csv") for trial in study.trials]
+        right = [(table["pred"] == table["target"]).mean() for table in answers]
+        assert any_report.comparison[arm]["accuracy"] == pytest.approx(statistics.mean(right), abs=1e-6)
+
+
+def test_every_figure_is_whole_and_embedded(any_report: Report) -> None:
+    embedded = re.findall(r"!\[(.+)\]\((.*)\)", any_report.markdown)
+    files = sorted((any_report.root / "metrics/figures").iterdir())
+    assert sorted(any_report.root / "metrics" / name for _, name in embedded) == files
+    assert any_report.page.count("<svg ") == len(files)
+    for file in files:
+        Image.open(file).load()
+    assert not list(any_report.root.rglob("*.partial"))
+
+
+def test_headings_come_in_order(one: Report, several: Report, sample: Report) -> None:
+    leave_out = {"one": [], "several": ["lab"], "sample": ["lab", "Robustness"]}
+    for name, found in {"one": one, "several": several, "sample": sample}.items():
+        expected = [line for line in HEADINGS if not any(word in line for word in leave_out[name])]
+        assert re.findall(r"^#+ .*", found.markdown, re.M) == expected
+
+
+def test_markdown_tables_are_well_formed(any_report: Report) -> None:
+    markdown = any_report.markdown
+    found = list_tables(markdown)
+    assert len(found) >= 9
+    for table in found:
+        assert len({len(row) for row in table}) == 1, table
+        assert all(re.fullmatch(r"-{3,}:?", cell) for cell in table[1])
+        assert all(cell for row in table for cell in row)
+    for line in re.findall(r"^(?!\|).+\n\|", markdown, re.M):
+        pytest.fail(f"a table needs an empty line before it: {line}")
+
+
+def test_class_names_are_shown_as_they_are(several: Report) -> None:
+    names = [row[0] for row in read_table(several.markdown, "class")[: len(NAMES)]]
+    assert [re.sub(r"\\(.)", r"\1", name) for name in names] == NAMES
+    assert "macro averages over the 4 classes" in several.markdown
+    assert "report 000" not in several.markdown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a|b_c", r"a\|b\_c"),
+        ("two\nlines", "two lines"),
+        ("<b> & $a$ ~x~ [y](z) *", r"\<b\> \& \$a\$ \~x\~ \[y\](z) \*"),
+        ("set `trials: [0, 1]` in a_b", r"set `trials: [0, 1]` in a\_b"),
+        ("`a|b_c<d>`", r"`a\|b_c<d>`"),
+        (3, "3"),
+    ],
+)
+def test_markdown_is_escaped(text: Any, expected: str) -> None:
+    assert escape_markdown(text) == expected
+
+
+def test_same_bytes_in_another_place_and_beside_stale_trials(one: Report, make: Make) -> None:
+    def leave_out_trial_0() -> None:
+        text = Path("params.yaml").read_text()
+        Path("params.yaml").write_text(text.replace("trials:\n- 0\n- 1\n", "trials:\n- 1\n"))
+
+    other = make(prepare=leave_out_trial_0, trials=[0, 1], epochs=1)
+    assert (other.root / "metrics/original/0.json").exists()
+    assert other.root != one.root
     for name in OUTPUTS:
-        if name.endswith(".png"):
-            Image.open(name).load()
+        assert other.read(name) == one.read(name), name
+    assert "| code | not in git |" in one.markdown
 
 
-def test_same_bytes_in_another_place_and_beside_stale_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = []
-    for name, trials in (("a", [1]), ("b", [0, 1])):
-        root = tmp_path / name
-        write_study(root, trials=trials, epochs=1)
-        params = (root / "params.yaml").read_text()
-        (root / "params.yaml").write_text(re.sub(r"trials:\n(- \d+\n)+", "trials:\n- 1\n", params))
-        monkeypatch.chdir(root)
-        report.main()
-        outputs.append(read_outputs(root))
-    assert outputs[0] == outputs[1]
+def test_comparison_is_logged_once(one: Report, make: Make) -> None:
+    before = {name: one.read(name) for name in OUTPUTS}
+    make(root=one.root)
+    assert {name: one.read(name) for name in OUTPUTS} == before
+    (run,) = find_comparisons(compute_sha256(one.root / "metrics/report.html"))
+    assert run.data.tags["dvc_lock_sha256"] == ""
 
 
-def test_on_the_sample_the_first_and_the_last_line_say_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_study(tmp_path, source="sample", epochs=1)
-    monkeypatch.chdir(tmp_path)
-    report.main()
-    for text in (Path("metrics/report.md").read_text(), capsys.readouterr().out):
-        lines = text.strip().splitlines()
+def test_comparison_leads_to_the_runs_of_the_models(several: Report) -> None:
+    (run,) = find_comparisons(compute_sha256(several.root / "metrics/report.html"))
+    comparison = several.comparison
+    assert (run.info.run_name, run.info.status) == ("comparison", "FINISHED")
+    assert run.data.tags["verdict"] == comparison["verdict"]
+    assert run.data.tags["dvc_lock_sha256"] == compute_sha256(several.root / "dvc.lock")
+    assert run.data.metrics["difference.low"] == comparison["difference"]["low"]
+    assert run.data.metrics["augmented.accuracy"] == comparison["augmented"]["accuracy"]
+    linked = {tag: run_id for tag, run_id in run.data.tags.items() if tag.startswith("run:")}
+    assert sorted(linked) == ["run:augmented-0", "run:original-0", "run:original-3"], "only those the store has"
+    client = MlflowClient()
+    for tag, run_id in linked.items():
+        tags = client.get_run(run_id).data.tags
+        assert tag == f"run:{tags['arm']}-{tags['trial']}"
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "metrics")} == {
+        f"metrics/{name}" for name in ("comparison.json", "report.md", "report.html")
+    }
+    links = re.findall(r'href="http://127\.0\.0\.1:5000/#/experiments/1/runs\?searchFilter=([^"]+)"', several.page)
+    assert len(links) == 6
+    found = [client.search_runs(["1"], urllib.parse.unquote(link.replace("&amp;", "&"))) for link in links]
+    assert [run.info.run_id for runs in found for run in runs] == [
+        linked[f"run:{name}"] for name in ("original-3", "original-0", "augmented-0")
+    ]
+
+
+def test_on_the_sample_the_first_and_the_last_line_say_so(sample: Report) -> None:
+    paragraphs = re.findall(r"<p[^>]*>(.*?)</p>", sample.page)
+    for lines in (sample.markdown.strip().splitlines(), sample.printed.strip().splitlines(), paragraphs):
         assert lines[0] == lines[-1]
         assert "sample" in lines[0] and "not photographs" in lines[0]
-    assert "report 000" not in Path("metrics/report.md").read_text()
+    assert "report 000" not in sample.markdown + sample.page
+    assert "photograph" not in re.sub(r"not photographs", "", sample.markdown + sample.page)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "metrics/original/1.json",
-        "metrics/augmented/0.json",
-        "metrics/history/augmented-1.csv",
-        "metrics/predictions/original-1.csv",
-        "data/split/0.csv",
-        "data/augmented/0.csv",
-        "data/manifest.csv",
-        "data/quarantine.csv",
-    ],
-)
-def test_a_missing_file_is_named_and_nothing_is_written(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_study(tmp_path, trials=[0, 1], epochs=1)
-    (tmp_path / name).unlink()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"^{re.escape(name)} is missing\. Run `dvc repro`"):
-        report.main()
-    assert not any((tmp_path / output).exists() for output in OUTPUTS)
+def test_without_robustness_nothing_is_said_of_it(sample: Report) -> None:
+    assert not (sample.root / "metrics/figures/robustness.png").exists()
+    assert "Robustness" not in sample.markdown + sample.page
 
 
-def test_metrics_with_a_merge_conflict_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_study(tmp_path, epochs=1)
-    (tmp_path / "metrics/original/0.json").write_text("<<<<<<< HEAD\n{}\n")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"metrics/original/0\.json cannot be read as JSON"):
-        report.load_study([0])
-
-
-@pytest.mark.parametrize(
-    ("original", "augmented", "words"),
-    [
-        ([14], [13], "Of 28 test photos the augmented arm got 1 fewer right than the original arm (13 against 14)"),
-        ([13], [15], "Of 28 test photos the augmented arm got 2 more right than the original arm (15 against 13)"),
-        ([14], [14], "Of 28 test photos the augmented arm got as many right as the original arm (14 against 14)"),
-    ],
-)
-def test_one_trial_is_never_called_a_gain(original: list[int], augmented: list[int], words: str) -> None:
-    assert report.describe_result(make_metrics(original, augmented)) == (
-        f"{words}. One trial without a repeat cannot say how much of that is noise. "
-        "The augmented arm took 110 optimizer steps, the original 40."
-    )
-
-
-def test_several_trials_show_how_far_they_differ() -> None:
-    result = report.describe_result(make_metrics([14, 14, 14], [13, 19, 14], steps=(110, 110)))
-    assert "Of 84 test answers in 3 trials the augmented arm got 4 more right" in result
-    assert "from -1 to +5 photos" in result
-    assert "no proof" in result
-    assert result.endswith("Both arms took 110 optimizer steps per trial.")
-
-
-def test_table_shows_mean_spread_and_n(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_study(tmp_path, trials=[0, 1, 2], epochs=1)
-    monkeypatch.chdir(tmp_path)
-    study = report.load_study([0, 1, 2])
-    markdown = render([0, 1, 2])
-    assert "n = 3 trials of 4 test photos each" in markdown
-    rows = {row[0]: row[1:] for row in read_table(markdown, "metric")}
+def test_table_shows_mean_spread_and_n(several: Report) -> None:
+    assert "over n = 3 trials" in several.markdown
+    metrics = several.load_study().metrics
+    rows = {row[0]: row[1:] for row in read_table(several.markdown, "metric")}
     keys = {"accuracy": "accuracy", "weighted F1": "weighted_f1", "log loss (less is better)": "log_loss"}
     for label, key in keys.items():
-        original, augmented = ([trial[key] for trial in study.metrics[arm]] for arm in report.ARMS)
+        original, augmented = ([trial[key] for trial in metrics[arm]] for arm in ARMS)
         gains = [a - o for o, a in zip(original, augmented, strict=True)]
         assert rows[label] == [
             f"{statistics.mean(original):.4f} ± {statistics.stdev(original):.4f}",
@@ -175,21 +293,25 @@ def test_table_shows_mean_spread_and_n(tmp_path: Path, monkeypatch: pytest.Monke
         ]
 
 
-def test_one_trial_has_no_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_study(tmp_path, epochs=1)
-    monkeypatch.chdir(tmp_path)
-    markdown = render([0])
-    assert "(n = 1)" in markdown
-    assert "±" not in markdown
+def test_trials_stand_in_the_order_of_params(several: Report) -> None:
+    assert [row[0] for row in read_table(several.markdown, "trial")] == ["3", "0", "4"]
+    answers = several.load_study().answers
+    for trial, photos, original, augmented, only_original, only_augmented, *_ in read_table(several.markdown, "trial"):
+        sides = [answers[arm][answers[arm]["trial"] == int(trial)] for arm in ARMS]
+        right = [set(side["path"][side["pred"] == side["target"]]) for side in sides]
+        assert [photos, original, augmented] == [str(len(sides[0])), *(str(len(side)) for side in right)]
+        assert [only_original, only_augmented] == [str(len(right[0] - right[1])), str(len(right[1] - right[0]))]
 
 
-def test_published_numbers_stand_beside_numbers_of_the_same_kind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_study(tmp_path, epochs=1)
-    monkeypatch.chdir(tmp_path)
-    metrics = report.load_study([0]).metrics
-    rows = read_table(render([0]), "averages")
+def test_one_trial_has_no_spread(one: Report) -> None:
+    assert "(n = 1)" in one.markdown
+    assert "±" not in re.sub(r"±2 points", "", one.markdown)
+    assert "textbook" not in one.markdown + one.page
+
+
+def test_published_numbers_stand_beside_numbers_of_the_same_kind(one: Report) -> None:
+    metrics = one.load_study().metrics
+    rows = read_table(one.markdown, "averages")
     assert [row[2] for row in rows] == ["report 000", "this run"] * 2 + ["report 002", "this run"] * 2
     for published, ours in zip(rows[::2], rows[1::2], strict=True):
         assert published[:2] == ours[:2]
@@ -200,77 +322,13 @@ def test_published_numbers_stand_beside_numbers_of_the_same_kind(
     assert rows[6][3:] == ["0.6071", "0.5789", "0.7857", "0.6667"]
 
 
-def test_other_classes_are_not_compared_with_the_labs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_study(tmp_path, class_names=["a|b", "c_d_e", "values"], epochs=1)
-    monkeypatch.chdir(tmp_path)
-    markdown = render([0])
-    assert "report 000" not in markdown
-    assert "macro averages over the 3 classes" in markdown
-    rows = read_table(markdown, "class")
-    assert [row[0] for row in rows[::3]] == [r"a\|b", r"c\_d\_e", "values"]
-    assert {len(row) for row in rows} == {6}
-
-
-@pytest.mark.parametrize("arm", report.ARMS)
+@pytest.mark.parametrize("arm", ARMS)
 def test_a_value_that_does_not_exist_is_not_averaged(arm: str) -> None:
-    trials: report.Metrics = {name: [{"roc_auc": 0.5}, {"roc_auc": 0.5}] for name in report.ARMS}
+    trials: Metrics = {name: [{"roc_auc": 0.5}, {"roc_auc": 0.5}] for name in ARMS}
     trials[arm][1] = {"roc_auc": None}
-    assert report.compare(trials, "roc_auc") == ["n/a", "n/a", "n/a"]
+    assert tables.compare(trials, "roc_auc") == ["n/a", "n/a", "n/a"]
 
 
-def make_predictions(rows: dict[str, tuple[str, float]]) -> pd.DataFrame:
-    """Predictions of cats, as they are read: text cells. Rows: path -> (predicted class, probability of dogs)."""
-    records: list[dict[str, Any]] = [
-        {"path": path, "sha256": "", "target": "cats", "pred": pred, "p_cats": str(1 - p), "p_dogs": str(p)}
-        for path, (pred, p) in rows.items()
-    ]
-    return pd.DataFrame(records)
-
-
-def test_disagreements_are_ordered_by_how_sure_both_models_were() -> None:
-    original = make_predictions({"a": ("cats", 0.4), "b": ("cats", 0.1), "c": ("dogs", 0.9), "d": ("cats", 0.2)})
-    augmented = make_predictions({"d": ("cats", 0.1), "c": ("cats", 0.3), "b": ("dogs", 0.75), "a": ("dogs", 0.6)})
-    ranked = report.rank_disagreements({"original": [original], "augmented": [augmented]}, [7])
-    assert list(ranked["path"]) == ["b", "c", "a"]
-    assert ranked.drop(columns=["path", "sureness"]).to_dict("records")[0] == {
-        "trial": 7,
-        "target": "cats",
-        "original": "cats",
-        "p_original": 0.9,
-        "augmented": "dogs",
-        "p_augmented": 0.75,
-    }
-
-
-def test_the_same_photo_may_divide_the_arms_in_two_trials() -> None:
-    original, augmented = make_predictions({"a": ("cats", 0.4)}), make_predictions({"a": ("dogs", 0.6)})
-    ranked = report.rank_disagreements({"original": [original] * 2, "augmented": [augmented] * 2}, [2, 0])
-    assert list(ranked["trial"]) == [0, 2]
-
-
-def test_arms_that_answered_for_different_photos_are_refused() -> None:
-    original, augmented = make_predictions({"a": ("cats", 0.4)}), make_predictions({"b": ("dogs", 0.6)})
-    with pytest.raises(UserError, match="only one arm of trial 0 answers for a in"):
-        report.rank_disagreements({"original": [original], "augmented": [augmented]}, [0])
-
-
-@pytest.mark.parametrize(("classes", "rows_per_class"), [(2, 3), (5, 1), (8, 1)])
-def test_contact_sheet_has_some_of_each_class_and_their_own_copies(
-    classes: int, rows_per_class: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_study(tmp_path, class_names=[f"c{number}" for number in range(classes)], epochs=1)
-    monkeypatch.chdir(tmp_path)
-    study = report.load_study([0])
-    rows = report.choose_pictures(study.split, study.copies)
-    names = [Path(row[0][0]).parent.name for row in rows]
-    assert len(names) == min(6, classes * rows_per_class)
-    assert {names.count(name) for name in names} == {rows_per_class}
-    train = set(study.split[study.split["split"] == "train"]["path"])
-    for (source, _), *copies in rows:
-        assert source in train
-        own = study.copies[study.copies["source_path"] == source].sort_values("copy")
-        assert [path for path, _ in copies] == list(own["path"])
-    shuffled = report.choose_pictures(
-        study.split.sample(frac=1, random_state=0), study.copies.sample(frac=1, random_state=1)
-    )
-    assert shuffled == rows
+@pytest.mark.parametrize(("p", "text"), [(0.04951, "0.050"), (0.001, "0.001"), (0.0009, "< 0.001"), (0.0, "< 0.001")])
+def test_no_p_value_is_zero(p: float, text: str) -> None:
+    assert tables.format_p(p) == text

@@ -46,10 +46,13 @@ def parse_svg(svg: str) -> ET.Element:
     return ET.fromstring(svg.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1))
 
 
-def check_colours(svg: str) -> None:
-    """Assert that a drawing has no colours but the page's, so that it can be read on black too."""
+def check_svg(svg: str) -> None:
+    """Assert that a drawing needs nothing from outside, and has no colours but the page's."""
     assert not re.findall(r"(?i)#[0-9a-f]{6}\b|\brgb\(|(?:fill|stroke): *(?:black|white)", svg)
     assert set(re.findall(r"var\(--(\w+)\)", svg)) <= {"ink", "quiet", "faint", "original", "augmented"}
-    for group in parse_svg(svg).iter("g"):
-        for use in group.findall("use"):  # a letter or a marker; black is what stands nowhere
-            assert "var(--" in group.get("style", "") + use.get("style", "")
+    for element in parse_svg(svg).iter():
+        assert element.tag.split("}")[-1] not in ("script", "image", "foreignObject")
+        for key, value in element.attrib.items():
+            assert value.startswith("#") or not key.endswith(("href", "src"))
+        for use in element.findall("use"):  # a letter or a marker; without a colour it is black, also on black
+            assert "var(--" in element.get("style", "") + use.get("style", "")

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from stages.common.files import write_bytes
 
@@ -156,6 +156,9 @@ def _dress_curve(axes: Axes, curve: str) -> None:
     losses = np.concatenate([line.get_ydata() for line in axes.lines])
     if losses.max() > 10 * np.median(losses):  # one wild epoch would flatten all others
         axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            set_formatter("{x:g}")  # the usual 10¹ would need parse_math
     else:
         axes.set_ylim(0, 1.1 * losses.max() or 1)
 

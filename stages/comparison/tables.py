@@ -212,7 +212,7 @@ def list_losses(study: Study) -> Table:
 
 
 def list_labs(study: Study) -> Table | None:
-    """The labs' published numbers beside those of the same kind; None of other photos."""
+    """The labs' published numbers beside means of the same kind; None of other photos."""
     if study.class_names != ["cats", "dogs"] or study.is_sample:
         return None
     rows = []
@@ -220,7 +220,8 @@ def list_labs(study: Study) -> Table | None:
         prefix = "weighted_" if averages == "weighted" else ""
         keys = ["accuracy", f"{prefix}precision", f"{prefix}recall", f"{prefix}f1"]
         rows.append([averages, arm, source, *published])
-        rows.append([averages, arm, "this run", *(compare(study.metrics, key)[ARMS.index(arm)] for key in keys)])
+        ours = [f"{fmean(collect(study.metrics, arm, key)):.4f}" for key in keys]
+        rows.append([averages, arm, "this run", *ours])
     return Table(["averages", "arm", "from", "accuracy", "precision", "recall", "F1"], rows, names=3)
 
 
