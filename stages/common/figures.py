@@ -83,15 +83,15 @@ def plot_counts(counts: pd.DataFrame) -> Figure:
 
     ``counts``: one row per class (index: its name), whole-number columns ``train``, ``copies``, ``test``.
     """
-    figure = Figure(figsize=(WIDTH, 0.8 + 0.3 * len(counts)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * len(counts)), layout="constrained")
     train, copies, test = (int(counts[column].sum()) for column in ("train", "copies", "test"))
     panels = {
-        f"original arm trains on\n{train:,} photos": {"train": COLOURS["original"]},
-        f"augmented arm trains on\n{train:,} photos + {copies:,} copies": {
+        f"original arm:\n{train:,} photos\n": {"train": COLOURS["original"]},
+        f"augmented arm:\n{train:,} photos\n+ {copies:,} copies": {
             "train": COLOURS["original"],
             "copies": COLOURS["augmented"],
         },
-        f"both are tested on\n{test:,} photos": {"test": QUIET},
+        f"test, both arms:\n{test:,} photos\n": {"test": QUIET},
     }
     for axes, (title, colours) in zip(figure.subplots(1, 3, sharex=True, sharey=True), panels.items(), strict=True):
         _draw_bars(axes, counts, colours)
@@ -111,7 +111,7 @@ def _draw_bars(axes: Axes, counts: pd.DataFrame, colours: Mapping[str, str]) -> 
     for row, numbers in zip(rows, counts[list(colours)].to_numpy(), strict=True):
         label = " + ".join(f"{number:,}" for number in numbers)
         axes.annotate(label, (numbers.sum(), row), (4, 0), textcoords="offset points", va="center")
-    axes.set_yticks(rows, [shorten(name, 28) for name in counts.index])
+    axes.set_yticks(rows, [shorten(name, 20) for name in counts.index])
     axes.tick_params(left=False, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
 
