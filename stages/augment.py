@@ -75,8 +75,10 @@ def plan_copies(train: pd.DataFrame, params: AugmentParams, seed: int, trial: in
 
 
 def _stem(path: str) -> str:
-    # only .jpg goes: cat_1.png beside cat_1.jpg must not give the same name
-    return Path(path).name.removesuffix(".jpg")
+    # cat_1.png stays whole, so that it does not meet cat_1.jpg, and cat_1.png.jpg, so that it does not meet cat_1.png
+    name = Path(path).name
+    stem = name.removesuffix(".jpg")
+    return name if Path(stem).suffix else stem
 
 
 def draw_operations(params: AugmentParams, seed: int) -> list[Operation]:

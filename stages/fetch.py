@@ -23,7 +23,7 @@ from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, save_manifest
 from stages.common.params import FetchParams, load_params
 from stages.common.provenance import describe_source
 from stages.common.root import find_root
-from stages.sources.archive import Listing, find_archive, list_archive, list_folder
+from stages.sources.archive import File, Listing, check_room, find_archive, list_archive, list_folder
 from stages.sources.layout import choose_file_name, find_class, find_subset, select_photos, show
 
 RAW = Path("data/raw")
@@ -61,6 +61,7 @@ def main() -> None:
     names, remarks = select_photos(source.listing, subset)
     for line in skipped + remarks:
         print(f"  {line}")
+    check_room(RAW, sum(source.listing[name].size for name in names))
     with replace_dir(RAW) as folder:
         photos, rejected = store_photos(source, names, folder, prefix=subset == "all")
         check_photos(names, photos, rejected, params.max_bad_fraction)
@@ -90,9 +91,9 @@ def open_source(params: FetchParams) -> tuple[Source, list[str]]:
 def _open_archive(params: FetchParams) -> Source:
     path = find_archive(params.archive, find_root())
     if path is None:
-        raise Unavailable(f"nothing matches {params.archive}")
+        raise Unavailable(f"nothing matches {show(params.archive)}")
     listing, version = list_archive(path)
-    return Source("archive", path.name, version, listing)
+    return Source("archive", show(path.name), version, listing)
 
 
 def _open_kaggle(params: FetchParams) -> Source:
@@ -109,7 +110,8 @@ def _open_kaggle(params: FetchParams) -> Source:
 def _open_sample(params: FetchParams) -> Source:
     from stages.sources.sample import read_sample  # draws, so only when asked
 
-    return Source("sample", "the sample", "1", {name: partial(bytes, data) for name, data in read_sample()})
+    listing = {name: File(len(data), partial(bytes, data)) for name, data in read_sample()}
+    return Source("sample", "the sample", "1", listing)
 
 
 def store_photos(source: Source, names: list[str], folder: Path, prefix: bool) -> tuple[list[Row], list[Row]]:
@@ -126,7 +128,7 @@ def store_photos(source: Source, names: list[str], folder: Path, prefix: bool) -
     for name in tqdm(files, desc="reading photos", leave=False, disable=None):
         sha256 = ""
         try:
-            data = source.listing[name]()
+            data = source.listing[name].read()
             sha256 = hashlib.sha256(data).hexdigest()
             row = describe_photo(data)
         except BadImage as reason:

@@ -33,12 +33,20 @@ def main() -> None:
     num_folds = round(1 / params.split.test_fraction)
 
     photos = load_manifest(PHOTOS, PHOTO_COLUMNS).sort_values(["sha256", "path"], ignore_index=True)
+    check_hashes(photos["dhash"])
     photos["group"] = group_near_duplicates(photos["dhash"].tolist(), params.split.near_duplicate_bits)
     check_class_sizes(photos, num_folds)
     folds = assign_folds(photos, num_folds, derive_seed(params.seed, "split", trial // num_folds))
     photos["split"] = np.where(folds == trial % num_folds, "test", "train")
     save_manifest(Path(f"data/split/{trial}.csv"), photos.sort_values("path"), SPLIT_COLUMNS)
     print(f"split: trial {trial}: {describe(photos)}")
+
+
+def check_hashes(dhashes: pd.Series) -> None:
+    """Raise UserError unless all are 64-bit difference hashes in hex."""
+    wrong = dhashes[~dhashes.str.fullmatch("[0-9a-f]{16}")]
+    if len(wrong):
+        raise UserError(f"{PHOTOS} was changed or damaged: dhash is {wrong.iloc[0]!r}. Delete it and run `dvc repro`.")
 
 
 def group_near_duplicates(dhashes: list[str], max_bits: int) -> npt.NDArray[np.int64]:

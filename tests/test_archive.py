@@ -23,8 +23,8 @@ def test_zip_and_folder_list_and_give_the_same(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "a", FILES)
     (folder / "test/birds").mkdir()
     loose, no_version = list_archive(folder)
-    assert {name: read() for name, read in packed.items() if not name.endswith("/")} == FILES
-    assert {name: read() for name, read in loose.items() if not name.endswith("/")} == FILES
+    assert {name: file.read() for name, file in packed.items() if not name.endswith("/")} == FILES
+    assert {name: file.read() for name, file in loose.items() if not name.endswith("/")} == FILES
     assert packed.keys() - FILES.keys() == loose.keys() - FILES.keys() == {"test/birds/"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.zip"]  # nothing was unpacked
     assert no_version == ""
@@ -113,7 +113,7 @@ def test_refuses_a_damaged_entry(tmp_path: Path, central: int | None, local: int
     path = make_zip(tmp_path / "a.zip", {"cats/1.jpg": b"1" * 100})
     patch(path, central, local, value)
     with pytest.raises(UserError, match=r"a\.zip: the entry 'cats/1\.jpg' is damaged"):
-        list_archive(path)[0]["cats/1.jpg"]()
+        list_archive(path)[0]["cats/1.jpg"].read()
 
 
 def test_refuses_flipped_bytes_inside_an_entry(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_refuses_flipped_bytes_inside_an_entry(tmp_path: Path) -> None:
     data[500] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match="damaged"):
-        list_archive(path)[0]["cats/1.jpg"]()
+        list_archive(path)[0]["cats/1.jpg"].read()
 
 
 # Unsafe entries
@@ -187,7 +187,7 @@ def test_limit_of_the_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_entry_never_unpacks_to_more_than_it_declares(tmp_path: Path, declared: int) -> None:
     path = make_zip(tmp_path / "a.zip", {"cats/1.jpg": bytes(50_000_000)})
     patch(path, 24, 22, declared.to_bytes(4, "little"))
-    read = list_archive(path)[0]["cats/1.jpg"]
+    read = list_archive(path)[0]["cats/1.jpg"].read
     tracemalloc.start()
     try:
         with pytest.raises(UserError, match="damaged"):
@@ -211,7 +211,7 @@ def test_odd_files_in_a_folder_are_refused_when_read(tmp_path: Path) -> None:
     make_folder(cats / "folder.png", {"1.jpg": b"1"})
     os.mkfifo(cats / "pipe.jpg")
     listing = list_folder(tmp_path / "photos")
-    assert listing["cats/inside.jpg"]() == b"1"
+    assert listing["cats/inside.jpg"].read() == b"1"
     expected = {
         "dangling": "a dangling link",
         "circle": "links in a circle|a dangling link",
@@ -221,16 +221,16 @@ def test_odd_files_in_a_folder_are_refused_when_read(tmp_path: Path) -> None:
     }
     for name, reason in expected.items():
         with pytest.raises(BadImage, match=reason):
-            listing[f"cats/{name}.jpg"]()
+            listing[f"cats/{name}.jpg"].read()
     assert len(listing) == 8
 
 
 def test_a_file_may_be_as_large_as_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_FILE_BYTES", 3)
     listing = list_folder(make_folder(tmp_path, {"cats/3.jpg": b"123", "cats/4.jpg": b"1234"}))
-    assert listing["cats/3.jpg"]() == b"123"
+    assert listing["cats/3.jpg"].read() == b"123"
     with pytest.raises(BadImage, match="4 bytes, more than 3"):
-        listing["cats/4.jpg"]()
+        listing["cats/4.jpg"].read()
 
 
 def test_a_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
 
 def test_names_that_are_not_utf8_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
-    with open(os.fsencode(tmp_path) + b"/cats/\xe9\n.jpg", "wb") as file:  # noqa: PTH123 - the name is no text
-        file.write(b"1")
-    ((name, read),) = list_folder(tmp_path).items()
-    assert (os.fsencode(name), read()) == (b"cats/\xe9\n.jpg", b"1")
+    with open(os.fsencode(tmp_path) + b"/cats/\xe9\n.jpg", "wb") as odd:  # noqa: PTH123 - the name is no text
+        odd.write(b"1")
+    ((name, file),) = list_folder(tmp_path).items()
+    assert (os.fsencode(name), file.read()) == (b"cats/\xe9\n.jpg", b"1")

@@ -70,6 +70,8 @@ def load_photo(path: Path, sha256: str | None = None) -> Image.Image:
         return decode_photo(data)[0]
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing. Run `dvc repro`, which makes it again.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise UserError(f"{str(path)!r} cannot be read: {error}. Delete it and run `dvc repro`.") from error
     except BadImage as error:
         raise UserError(f"{path} was changed or damaged: {error}. Delete it and run `dvc repro`.") from error
 

@@ -16,7 +16,10 @@ COPY_COLUMNS = ["path", "class", "sha256", "source_path", "copy", "operations"]
 
 
 def load_manifest(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a manifest as text cells. Raises UserError when it is absent, empty or lacks one of ``columns``."""
+    """Read a manifest as text cells.
+
+    Raises UserError when it is absent, empty, lacks one of ``columns``, or says of an image what cannot be.
+    """
     try:
         # keep_default_na=False: a class may be called "NA" or "null"
         manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -28,9 +31,26 @@ def load_manifest(path: Path, columns: list[str]) -> pd.DataFrame:
     if missing or manifest.empty:
         found = f"lacks the column(s) {', '.join(missing)}" if missing else "has no rows"
         raise UserError(f"{path} {found}. Delete it and run `dvc repro`.")
+    _check_rows(path, manifest)
     return manifest
 
 
 def save_manifest(path: Path, manifest: pd.DataFrame, columns: list[str]) -> None:
     """Write ``columns`` of a manifest, in this order, in one step."""
     write_bytes(path, manifest[columns].to_csv(index=False, lineterminator="\n").encode())
+
+
+def _check_rows(path: Path, manifest: pd.DataFrame) -> None:
+    """A wrong letter must neither change an image's class nor drop the image from both sides of a split."""
+    wrong = pd.Series(data=False, index=manifest.index)
+    if "split" in manifest:
+        wrong |= ~manifest["split"].isin(["train", "test"])
+    if "class" in manifest and "path" in manifest:
+        folder = manifest["path"].str.extract(r"([^/]+)/[^/]*$", expand=False)  # that an image lies in, if any
+        wrong |= folder.notna() & (folder != manifest["class"])
+    if wrong.any():
+        row = ", ".join(manifest[wrong].iloc[0])
+        raise UserError(
+            f"{path} was changed or damaged: an image's class must be its folder, and its split train or test, "
+            f"which line {wrong.to_numpy().argmax() + 2} breaks: {row}. Delete the file and run `dvc repro`."
+        )

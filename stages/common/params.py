@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from stages.common.errors import UserError
 
@@ -28,7 +30,7 @@ class FetchParams(Section):
     archive: Annotated[str, Field(min_length=1)]
     kaggle_dataset: Annotated[str, Field(pattern=r"^[\w-]+/[\w-]+$")]
     kaggle_version: Count | None
-    kaggle_deadline_s: Annotated[float, Field(gt=0)]
+    kaggle_deadline_s: Annotated[float, Field(gt=0, le=86_400)]
     subset: Literal["test", "train", "all"]
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
 
@@ -166,16 +168,48 @@ class Params(Section):
 
 def load_params(path: Path = PARAMS) -> Params:
     """Read and check params.yaml. Raises UserError naming file, section, key and what is allowed."""
+    found = _read_yaml(path)
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Params.model_validate(found)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing. Run from the repository's root, or restore it with git.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
         raise UserError(f"{path} does not fit:\n{problems}\nMend {path} and run again.") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML in which every value is written where it is used, and once: no aliases, no repeated keys.
+
+    A page of aliases can stand for more values than memory holds, and of a repeated key all but the last are lost.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()  # type: ignore[no-untyped-call]
+            raise ComposerError(None, None, f"write the value itself in place of *{alias.anchor}", alias.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in keys:
+                raise ConstructorError(None, None, f"{name} is there twice", key.start_mark)
+            keys.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing. Run from the repository's root, or restore it with git.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}. Mend it, or restore it with git.") from error
+    try:
+        return yaml.load(text, _PlainLoader)
+    except Exception as error:  # on odd text the constructors of numbers and dates raise almost anything
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {reason}. Mend it, or restore it with git.") from error
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -195,4 +229,5 @@ def _describe(problem: Any) -> str:
     hint = ""
     if isinstance(problem["input"], str) and problem["type"].startswith("float"):
         hint = " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"
-    return f"{key}: {message}, found {problem['input']!r}{hint}"
+    found = repr(problem["input"])
+    return f"{key}: {message}, found {found if len(found) <= 100 else found[:97] + '...'}{hint}"

@@ -3,12 +3,14 @@
 import glob
 import lzma
 import os
+import shutil
 import stat
 import unicodedata
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PureWindowsPath
 
@@ -17,8 +19,17 @@ from stages.common.files import compute_sha256
 from stages.common.images import BadImage, describe_start
 from stages.sources.layout import SUFFIXES
 
-Listing = dict[str, Callable[[], bytes]]
-"""What a source holds: posix path inside it -> a function that reads the file, or raises BadImage.
+
+@dataclass(frozen=True)
+class File:
+    """A file of a source: its size in bytes, as declared, and a function that reads it, or raises BadImage."""
+
+    size: int
+    read: Callable[[], bytes]
+
+
+Listing = dict[str, File]
+"""What a source holds: posix path inside it -> file.
 
 An empty folder is listed as well, with ``/`` at its end: it may be a class without photos.
 """
@@ -49,6 +60,17 @@ def find_archive(pattern: str, root: Path) -> Path | None:
     return root / found[0] if found else None
 
 
+def check_room(folder: Path, needed: int) -> None:
+    """Raise UserError unless ``needed`` bytes fit on the disk of ``folder``, which need not exist yet."""
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise UserError(
+            f"{folder} needs {needed / 1e6:,.1f} MB, and the disk has {free / 1e6:,.1f} MB free. "
+            "Free some space, then run again."
+        )
+
+
 def list_archive(path: Path) -> tuple[Listing, str]:
     """What a zip or a folder holds, and its version: ``sha256:`` and 12 digits for a zip, empty for a folder.
 
@@ -58,7 +80,7 @@ def list_archive(path: Path) -> tuple[Listing, str]:
         return list_folder(path), ""
     if not path.is_file():
         raise UserError(f"{path} is neither a zip nor a folder. Set fetch.archive in params.yaml to one of them.")
-    return _list_zip(path), f"sha256:{compute_sha256(path)[:12]}"
+    return list_zip(path), f"sha256:{compute_sha256(path)[:12]}"
 
 
 def list_folder(root: Path) -> Listing:
@@ -74,12 +96,12 @@ def list_folder(root: Path) -> Listing:
                 raise UserError(f"{folder / name} is a link to a folder, which is not followed. Put the folder there.")
             if Path(name).suffix.lower() in SUFFIXES:
                 folders.remove(name)
-                listing[(folder / name).relative_to(root).as_posix()] = _read_nothing
+                listing[(folder / name).relative_to(root).as_posix()] = NOTHING
         for name in files:
             path = folder / name
-            listing[path.relative_to(root).as_posix()] = partial(_read_file, path, root)
+            listing[path.relative_to(root).as_posix()] = File(_measure(path), partial(_read_file, path, root))
         if not folders and not files and folder != root:
-            listing[f"{folder.relative_to(root).as_posix()}/"] = _read_nothing
+            listing[f"{folder.relative_to(root).as_posix()}/"] = NOTHING
     return listing
 
 
@@ -91,6 +113,16 @@ def _refuse_folder(error: OSError) -> None:
 
 def _read_nothing() -> bytes:
     raise BadImage("a folder, not a photo")
+
+
+NOTHING = File(0, _read_nothing)
+
+
+def _measure(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # reading it will say why
+        return 0
 
 
 def _read_file(path: Path, root: Path) -> bytes:
@@ -110,7 +142,8 @@ def _read_file(path: Path, root: Path) -> bytes:
         raise BadImage("a dangling link" if path.is_symlink() else f"cannot be read: {error.strerror}") from error
 
 
-def _list_zip(path: Path) -> Listing:
+def list_zip(path: Path) -> Listing:
+    """What a zip holds. Raises UserError for one that is none, is damaged, encrypted or unsafe."""
     try:
         archive = zipfile.ZipFile(path)  # closed with the last of the functions that read from it
     except (*DAMAGED, ValueError) as error:
@@ -118,10 +151,12 @@ def _list_zip(path: Path) -> Listing:
     files = [member for member in archive.infolist() if not member.is_dir()]
     _check_sizes(path, files)
     _check_names(path, archive.infolist())
-    listing: Listing = {member.filename: partial(_read_member, archive, member) for member in files}
+    listing: Listing = {
+        member.filename: File(member.file_size, partial(_read_member, archive, member)) for member in files
+    }
     filled = {str(parent) + "/" for name in listing for parent in Path(name).parents}
     empty = (member.filename for member in archive.infolist() if member.is_dir() and member.filename not in filled)
-    return listing | dict.fromkeys(empty, _read_nothing)
+    return listing | dict.fromkeys(empty, NOTHING)
 
 
 def _explain_no_zip(path: Path) -> UserError:

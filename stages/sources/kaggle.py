@@ -1,10 +1,12 @@
 """A dataset from Kaggle through kagglehub, which keeps it in its own cache and finds the user's token by itself.
 
-Added here is only what kagglehub lacks: a deadline, a few retries, and messages that hold the remedy, never the token.
+Added here is only what kagglehub lacks: a deadline, a few retries, limits on what an archive unpacks to, and messages
+that hold the remedy, never the token.
 """
 
 import contextlib
 import json
+import lzma
 import os
 import signal
 import sys
@@ -19,16 +21,21 @@ from pathlib import Path
 os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")  # read at import
 import kagglehub
 import requests
+from kagglehub import http_resolver
 from kagglehub.config import get_cache_folder
 from kagglehub.exceptions import DataCorruptionError
 
 from stages.common.errors import UserError
 from stages.common.images import describe_start
+from stages.sources.archive import check_room, list_zip
 
 PAUSES_S = (1.0, 5.0)  # before the second and the third attempt
 
 CUT_SHORT = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
-DAMAGED = (DataCorruptionError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
+DAMAGED = (
+    *(DataCorruptionError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError),
+    NotImplementedError,  # packed in an unknown way
+)
 
 
 class Unreachable(Exception):  # noqa: N818 - no failure while there is another source
@@ -142,6 +149,17 @@ def _explain_value(handle: str) -> Exception:
         "kagglehub cannot use the Kaggle token that it found in KAGGLE_API_TOKEN, ~/.kaggle/kaggle.json or "
         "~/.kaggle/access_token. Save it again, or remove it: public datasets need none."
     )
+
+
+def _extract_checked(archive: str, folder: str) -> None:
+    """kagglehub's own way of unpacking, after a look at what a zip declares; it never unpacks to more than that."""
+    if zipfile.is_zipfile(archive):
+        check_room(Path(folder), sum(file.size for file in list_zip(Path(archive)).values()))
+    _extract(archive, folder)
+
+
+_extract = http_resolver._extract_archive
+http_resolver._extract_archive = _extract_checked
 
 
 def _find_archives(handle: str) -> list[Path]:
