@@ -1,6 +1,7 @@
 """A zip or a folder on disk: read in place, and nothing unsafe, damaged or endless gets through."""
 
 import os
+import shutil
 import stat
 import tracemalloc
 import zipfile
@@ -12,7 +13,7 @@ from stages.common.errors import UserError
 from stages.common.files import compute_sha256
 from stages.common.images import BadImage
 from stages.sources import archive
-from stages.sources.archive import find_archive, list_archive, list_folder
+from stages.sources.archive import check_room, find_archive, list_archive, list_folder
 from tests.pictures import make_folder, make_zip
 
 FILES = {"test/cats/1.jpg": b"one", "test/dogs/2 (b).jpg": b"two" * 500, "test/dogs/é.jpg": b"", "notes.txt": b"x"}
@@ -195,6 +196,22 @@ def test_an_entry_never_unpacks_to_more_than_it_declares(tmp_path: Path, declare
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_room_is_looked_for_where_the_folder_will_be(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    check_room(tmp_path / "not/yet/there", free // 2)
+    with pytest.raises(UserError, match=r"there needs .* MB, and the disk has .* MB free\. Free some space"):
+        check_room(tmp_path / "not/yet/there", 2 * free)
+
+
+def test_sizes_are_known_before_anything_is_read(tmp_path: Path) -> None:
+    packed, _ = list_archive(make_zip(tmp_path / "a.zip", FILES))
+    loose, _ = list_archive(make_folder(tmp_path / "a", FILES))
+    (tmp_path / "a/test/cats/link.jpg").symlink_to("/dev/zero")
+    assert {name: file.size for name, file in packed.items()} == {name: len(data) for name, data in FILES.items()}
+    assert {name: file.size for name, file in loose.items()} == {name: len(data) for name, data in FILES.items()}
+    assert list_folder(tmp_path / "a")["test/cats/link.jpg"].size < 100
 
 
 # Folders

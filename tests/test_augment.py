@@ -17,7 +17,7 @@ from stages import augment, split
 from stages.augment import draw_operations
 from stages.common.errors import UserError
 from stages.common.files import compute_sha256
-from stages.common.manifest import COPY_COLUMNS, SPLIT_COLUMNS, load_manifest
+from stages.common.manifest import COPY_COLUMNS, PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest, save_manifest
 from stages.common.operations import apply_operations
 from stages.common.params import IDENTITY, AugmentParams, load_params
 from tests.conftest import ROOT, change_params, make_image
@@ -92,6 +92,30 @@ def test_copies_follow_from_train_photos_only(photos: pd.DataFrame, monkeypatch:
     assert sorted(p.as_posix() for p in Path("data/augmented/0").rglob("*.jpg")) == sorted(copies["path"])
     assert [compute_sha256(Path(path)) for path in copies["path"]] == copies["sha256"].tolist()
     assert copies["sha256"].is_unique
+
+
+def test_photos_of_similar_names_never_share_a_copy(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        "a.jpg",
+        "a.png",
+        "a.png.jpg",
+        "a.jpg.jpg",
+        "a-1.jpg",
+        "a.1.jpg",
+        "a.JPG.png",
+        "a.jpeg",
+        "a.jpeg.jpg",
+        "b.jpg",
+    ]
+    cats = photos["class"] == "cats"
+    for path, name in zip(photos.loc[cats, "path"], names, strict=True):
+        Path(path).rename(Path(path).with_name(name))
+    photos.loc[cats, "path"] = [f"data/raw/cats/{name}" for name in names]
+    save_manifest(PHOTOS, photos, PHOTO_COLUMNS)
+    copies = run_augment(monkeypatch)
+    assert len(copies) == copies["path"].str.casefold().nunique() == 32
+    assert [compute_sha256(Path(path)) for path in copies["path"]] == copies["sha256"].tolist()
+    assert {"data/augmented/0/dogs/dogs_0-1.jpg", "data/augmented/0/dogs/dogs_1-1.jpg"} & set(copies["path"])
 
 
 def test_bytes_depend_on_neither_process_count_nor_row_order(

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,6 +228,25 @@ def test_no_photo_is_lost_to_its_name(workspace: Path) -> None:
     assert {"A.jpg", "1.jpg"} < set(names)
 
 
+def test_names_that_are_no_text_reach_neither_terminal_nor_manifest(
+    workspace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_folder(Path("photos"), CATS | DOGS)
+    odd = [b"photos/test/cats/\xe9\n.jpg", b"photos/test/cats/bad\xff.jpg", b"photos/test/\xe9.txt"]
+    for name, data in zip(odd, (make_jpeg(300), b"", b""), strict=True):
+        Path(os.fsdecode(name)).write_bytes(data)
+    change_params({"fetch.sources": ["archive"], "fetch.archive": "phot*"})
+    Path("photos").rename(os.fsdecode(b"phot\xe9"))
+    fetch.main()
+    manifest = load_manifest(PHOTOS, PHOTO_COLUMNS)
+    sha256 = hashlib.sha256(make_jpeg(300)).hexdigest()
+    assert f"data/raw/cats/{sha256[:16]}.jpg" in set(manifest["path"])
+    assert pd.read_csv("data/quarantine.csv")["path"].tolist() == [r"test/cats/bad\udcff.jpg"]
+    out = capfd.readouterr().out
+    assert r"class folder: test/\udce9.txt" in out
+    assert out.endswith("(11 cats, 10 dogs) from phot\\udce9, 1 set aside, see data/quarantine.csv\n")
+
+
 def test_both_subsets_keep_their_names_apart(workspace: Path) -> None:
     train = {name.replace("test/", "train/"): make_jpeg(200 + i) for i, name in enumerate(CATS | DOGS)}
     manifest = run(CATS | DOGS | train, subset="all")
@@ -275,6 +296,49 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(workspace: Path, monkeypa
     with pytest.raises(UserError, match=r"cannot write data/raw: No space left.*MB free.*Free some space"):
         fetch.main()
     assert snapshot() == before
+
+
+def run_on_disk(options: str) -> subprocess.CompletedProcess[str]:
+    """Run the stage with data/ on a disk of its own; what it leaves there is listed on stdout."""
+    program = (
+        f"mount -t tmpfs -o {options} none data && {{ {sys.executable} -m stages.fetch; s=$?; find data; exit $s; }}"
+    )
+    return subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "fetch"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def can_mount() -> bool:
+    command = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return bool(shutil.which("unshare")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="a user cannot mount disks here")
+@pytest.mark.parametrize(
+    ("options", "size", "count", "expected"),
+    [
+        # 40 photos of 70 kB: seen beforehand
+        ("size=1m", (400, 300), 20, r"data/raw needs 2\.\d MB, and the disk has 1\.0 MB free\. Free some space"),
+        # 400 photos of 1 kB, of which each takes 4 kB of the disk: seen when it is full
+        ("size=1m", (24, 16), 200, r"cannot write data/raw: No space left on device \(.*MB free\)\. Free some space"),
+        ("ro", (24, 16), 10, r"cannot write data/raw: Read-only file system .* make the folder writable"),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only(
+    workspace: Path, options: str, size: tuple[int, int], count: int, expected: str
+) -> None:
+    names = [f"{name}/{i}.jpg" for name in ("cats", "dogs") for i in range(count)]
+    make_zip(Path("photos.zip"), {name: make_jpeg(i, size) for i, name in enumerate(names)})
+    change_params({"fetch.sources": ["archive"], "fetch.archive": "photos.zip"})
+    Path("data").mkdir()
+    done = run_on_disk(options)
+    assert done.returncode == 1
+    assert re.fullmatch(f"fetch: error: .*{expected}.*\n", done.stderr)
+    assert done.stdout.splitlines()[-1] == "data", "nothing is left"
 
 
 def test_a_killed_run_is_followed_by_a_clean_one(workspace: Path) -> None:

@@ -140,6 +140,39 @@ def test_an_archive_that_never_comes_whole_leaves_nothing(
     assert asked(kaggle).count(DOWNLOAD) == 3
 
 
+def forbid_packing(archive: bytes) -> bytes:
+    """The zip with a way of packing that does not exist, in the header of every entry and in the list at the end."""
+    for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        parts = archive.split(signature)
+        at = offset - len(signature)
+        archive = signature.join([parts[0], *(part[:at] + b"\x63\0" + part[at + 2 :] for part in parts[1:])])
+    return archive
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({"cats/1.jpg": bytes(110_000_000)}, "declares 110,000,000 bytes unpacked from"),
+        ({"cats/1.jpg": b"1", "../../../../../out.jpg": b"2"}, "the entry '../../../../../out.jpg' leads out"),
+        ({"cats/1.jpg": b"1", "Cats/1.jpg": b"2"}, "is there twice, or twice but for upper and lower case"),
+    ],
+)
+def test_an_unsafe_archive_is_never_unpacked(tmp_path: Path, entries: dict[str, bytes], expected: str) -> None:
+    data = make_zip(tmp_path / "served/a.zip", entries).read_bytes()
+    done = download(Kaggle(data), tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert expected in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.jpg"))
+
+
+def test_an_archive_packed_in_an_unknown_way_is_damaged(tmp_path: Path, archive: bytes) -> None:
+    done = download(Kaggle(forbid_packing(archive)), tmp_path)
+    assert done.returncode == 1
+    assert "arrived damaged (NotImplementedError), 3 times in a row" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("damage", [0, 60])  # of everything, so that it is no zip; of a byte of a photo
 def test_a_broken_leftover_of_an_earlier_run_is_replaced(tmp_path: Path, archive: bytes, damage: int) -> None:
     leftover = tmp_path / "cache/datasets/owner/pets/3.archive"

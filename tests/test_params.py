@@ -1,5 +1,6 @@
 """params.yaml is refused as a whole, before any work, with the key and the rule in the message."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("augment.operations.pixelization.ratio", 1.5, "must lie between 0.01 and 1"),
     ("augment.operations_per_copy", 11, "operations lists only 10"),
     ("extra", 1, "extra: unknown key"),
+    ("fetch.kaggle_deadline_s", 1e300, "less than or equal to 86400"),
+    ("seed", ["x" * 99] * 99, "seed: Input should be a valid integer, found ['xxx"),
 ]
 
 
@@ -66,11 +69,43 @@ def test_missing_key_is_named(workspace: Path) -> None:
         load_params()
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]", "train", "a: [", "a:\n\t- b", "\x00"])
-def test_file_that_is_no_mapping_is_refused(workspace: Path, content: str) -> None:
-    Path("params.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"params\.yaml"):
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrstuvwxyz"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "the file: Input should be a valid dictionary"),
+        ("[1, 2]", "the file: Input should be a valid dictionary"),
+        ("a: [", "is not valid YAML: .* line 1, column 5"),
+        ("a:\n\t- b", "is not valid YAML: "),
+        ("\x00", "is not valid YAML: unacceptable character #x0000"),
+        (b"\xff", "cannot be read as UTF-8 text: "),
+        ("seed: 0\n".encode("utf-16"), "cannot be read as UTF-8 text: "),
+        ("[" * 50_000, "nested too deeply"),
+        ("seed: " + "9" * 5000, "limit .* for integer"),
+        ("seed: 2024-13-45", "month must be in 1..12"),
+        ("seed: !!bool x", "is not valid YAML: "),
+        ("seed: !!python/object/apply:os.mkdir [owned]", "could not determine a constructor"),
+        ("seed: 0\ntrain:\n  epochs: 1\n  epochs: 2", "epochs is there twice .* line 4, column 3"),
+        ("a: &a 1\nseed: *a", r"write the value itself in place of \*a .* line 2, column 7"),
+        (BOMB, r"write the value itself in place of \*a"),
+        (f"seed: {'x' * 100_000}", "seed: .*found 'x{96}\\.\\.\\.\n"),
+    ],
+    ids=lambda part: str(part)[:30],
+)
+def test_file_that_is_no_plain_yaml_is_refused(workspace: Path, content: str | bytes, message: str) -> None:
+    Path("params.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=f"(?s)^params\\.yaml .*{message}"):
         load_params()
+    assert not Path("owned").exists()
+
+
+def test_byte_order_mark_and_line_ends_do_not_matter(workspace: Path) -> None:
+    expected = load_params()
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load_params() == expected
 
 
 def test_missing_file_is_named(workspace: Path) -> None:

@@ -9,9 +9,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from stages import split
 from stages.common.errors import UserError
+from stages.common.files import compute_sha256
+from stages.common.images import compute_dhash
 from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest, save_manifest
 from stages.split import assign_folds, check_class_sizes, group_near_duplicates
 
@@ -108,6 +111,33 @@ def test_byte_identical_photos_stay_together(photos: pd.DataFrame, monkeypatch: 
     for trial in range(5):
         sides = run_split(monkeypatch, trial).groupby("sha256")["split"].nunique()
         assert (sides == 1).all()
+
+
+def test_nearly_identical_photos_stay_together(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same pictures, smaller, stored anew and with a mark in a corner, as they come from another site."""
+    twins = []
+    for i, row in enumerate(photos[:6].to_dict("records")):
+        with Image.open(row["path"]) as image:
+            smaller = image.resize((140, 105))
+        smaller.paste("white" if i % 2 else "black", (0, 0, 15, 13))
+        smaller.save(f"data/raw/cats/again_{i}.jpg", quality=60)
+        with Image.open(f"data/raw/cats/again_{i}.jpg") as again:
+            twins.append({**row, "path": f"data/raw/cats/again_{i}.jpg", "dhash": compute_dhash(again)})
+            twins[-1]["sha256"] = compute_sha256(Path(twins[-1]["path"]))
+    save_manifest(PHOTOS, pd.concat([photos, pd.DataFrame(twins)]), PHOTO_COLUMNS)
+    assert any(twin["dhash"] != photo for twin, photo in zip(twins, photos["dhash"], strict=False))
+    for trial in range(5):
+        sides = run_split(monkeypatch, trial).set_index("path")["split"]
+        for i in range(6):
+            assert sides[f"data/raw/cats/again_{i}.jpg"] == sides[f"data/raw/cats/cats_{i}.jpg"]
+
+
+@pytest.mark.parametrize("dhash", ["", "g" * 16, "0" * 15, "0x" + "0" * 14])
+def test_a_damaged_hash_is_named(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, dhash: str) -> None:
+    photos.loc[3, "dhash"] = dhash
+    save_manifest(PHOTOS, photos, PHOTO_COLUMNS)
+    with pytest.raises(UserError, match=f"data/manifest.csv was changed or damaged: dhash is '{dhash}'"):
+        run_split(monkeypatch, 0)
 
 
 def test_grouping_scales() -> None:
