@@ -1,16 +1,17 @@
-# make repro | test | ui | smoke. Set-up happens by itself.
+# make repro | test | ui | smoke | doctor. Set-up happens by itself.
 
 SHELL := /bin/bash
 VENV := .venv
 READY := $(VENV)/.ready
 PORT := 5000
+OSV := https://api.osv.dev
 
 # DVC and MLflow start `python` from the PATH, so nobody has to activate anything
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # without bytecode every start costs seconds
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro test ui smoke readme calibration requirements
+.PHONY: help repro test ui smoke doctor audit readme calibration requirements
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -21,7 +22,7 @@ repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs on
 	@dvc repro
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 
-test: $(READY) ## lint, types and every test: exactly what CI runs
+test: $(READY) ## lint, types and every test, as CI runs them
 	ruff check .
 	ruff format --check .
 	mypy
@@ -42,6 +43,17 @@ smoke: $(READY) ## the same pipeline in two minutes, on drawn samples, as a thro
 	dvc exp remove --quiet smoke 2>/dev/null; trap 'dvc exp remove --quiet smoke; rm -f .dvc/tmp/smoke.db' EXIT; \
 	MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/.dvc/tmp/smoke.db dvc exp run --temp --name smoke \
 		-S 'fetch.sources=[sample]' -S 'trials=[0]' -S train.image_size=64 -S train.epochs=2 -S train.checkpoint_every=2 -S evaluate.robustness=false
+
+doctor: ## is everything fit to run? FIX=1 mends what loses nothing
+	@# not after $(READY): a broken set-up is a finding, and mending it is up to the user
+	@for python in $(VENV)/bin/python python3; do $$python -c '' 2>/dev/null && break; done; \
+	$$python -m stages.doctor $(if $(FIX),--fix)
+
+audit: $(READY) ## known vulnerabilities of the pinned packages, asked of osv.dev
+	@# uv audits projects only: one that consists of these requirements
+	@folder=$$(mktemp -d) && trap 'rm -r $$folder' EXIT && cd $$folder && uv init --quiet --bare --name pins && \
+	uv add --quiet --no-sync --requirements $(CURDIR)/requirements.txt && \
+	uv audit --preview-features audit-command --frozen --service-url $(OSV)
 
 $(READY): requirements.txt
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \

@@ -1,0 +1,186 @@
+"""The doctor on the MLflow store: can it be read, does it find its artifacts, do its running runs run?"""
+
+from __future__ import annotations  # a Python that is too old must get as far as being told so
+
+import fcntl
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from stages.doctor.problem import Problem
+
+SERVER_SECONDS = 5
+SILENT_MS = 3_600_000  # an hour: far longer than a run without a lock takes
+FOLDER = "/mlartifacts"
+PLACES = [  # where MLflow keeps absolute paths
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+]
+
+
+def check_store(root: Path) -> Iterator[Problem]:
+    """The database is whole, or the server answers, and MLflow can open it. One that does not exist yet is fine."""
+    uri, database = os.environ.get("MLFLOW_TRACKING_URI", ""), find_database(root)
+    if uri.startswith("http"):
+        problem = ask_server(uri)
+    elif database:
+        problem = check_database(database) if database.exists() else None
+    else:
+        problem = None
+    if problem:
+        yield problem
+    elif exists(root):
+        from stages.common.tracking import open_store
+
+        try:
+            open_store()
+        except Exception as error:  # MLflow lets the errors of many libraries through
+            reason = " ".join(str(error).split())[:200]
+            yield Problem(f"MLflow cannot open it: {reason}", _explain_renewal(database))
+
+
+def find_database(root: Path) -> Path | None:
+    """The store's SQLite file, whether it exists or not; None for a server."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def exists(root: Path) -> bool:
+    """Whether opening the store would not create one."""
+    database = find_database(root)
+    return database is None or database.exists()
+
+
+def ask_server(uri: str) -> Problem | None:
+    """What is wrong with a tracking server. A name and password in its address are not repeated."""
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_SECONDS).raise_for_status()
+    except requests.RequestException as error:
+        server = urlsplit(uri)
+        address = f"{server.scheme}://{server.netloc.rpartition('@')[2]}"
+        what = f"no MLflow server answers at {address} ({type(error).__name__})"
+        return Problem(what, "start it, or unset MLFLOW_TRACKING_URI to use mlflow.db")
+    return None
+
+
+def check_database(database: Path) -> Problem | None:
+    """What is wrong with a SQLite file. It is opened for writing, as SQLite then rolls back what a kill cut short."""
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
+    except sqlite3.OperationalError as error:
+        remedy = "end the program that uses it, or make the file yours"
+        return Problem(f"{database.name} cannot be opened: {error}", remedy)
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
+    if verdict == "ok":
+        return None
+    first = verdict.splitlines()[0]
+    return Problem(f"{database.name} is damaged: {first}", _explain_renewal(database))
+
+
+def _explain_renewal(database: Path | None) -> str:
+    if not database:
+        return "ask who runs the server"
+    return (
+        f"mv {database.name} {database.name}.damaged, "
+        "then `dvc repro --force --single-item evaluate` fills a new one from what is on disk"
+    )
+
+
+def check_artifacts(root: Path) -> Iterator[Problem]:
+    """The store looks for its artifacts in this folder, not in one that it was moved or copied from."""
+    database, here = root / "mlflow.db", root / "mlartifacts"
+    if find_database(root) != database or not database.exists() or check_database(database):
+        return
+    with closing(sqlite3.connect(database)) as connection:
+        old = {prefix for table, column in PLACES for prefix in find_prefixes(connection, table, column)}
+    for prefix in sorted(old - {here.as_uri()}):
+        there = Path(unquote(urlsplit(prefix).path))
+        if there.resolve() == here.resolve():
+            continue
+        what = f"the store looks for artifacts in {there}"
+        if here.exists():
+            yield Problem(what, f"point it to {here}", partial(move_prefix, database, prefix, here.as_uri()))
+        else:
+            yield Problem(what, f"move {there} to {here}, then make doctor FIX=1")
+
+
+def find_prefixes(connection: sqlite3.Connection, table: str, column: str) -> set[str]:
+    """The distinct values of a column up to the folder of all artifacts."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+        return set()
+    rows = connection.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} LIKE 'file:///%'")
+    parts = [f"{value}/".rpartition(f"{FOLDER}/") for (value,) in rows]
+    return {before + FOLDER for before, found, _ in parts if found}
+
+
+def move_prefix(database: Path, old: str, new: str) -> None:
+    """Replace the start of every path in the store, all or none."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in PLACES:
+            if find_prefixes(connection, table, column):
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )
+
+
+def check_runs(root: Path) -> Iterator[Problem]:
+    """No tracked run claims to be running when nothing does."""
+    if not exists(root) or any(check_store(root)):
+        return
+    from stages.common.tracking import EXPERIMENT, open_store
+
+    client = open_store()
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+        if is_orphan(root, client, run):
+            # evaluate opens the run of a training that has ended once more, to add the model
+            status = "FINISHED" if run.info.end_time else "KILLED"
+            yield Problem(
+                f"run {run.info.run_name} ({run.info.run_id}) claims to be running, but nothing runs it",
+                f"mark it as {status}",
+                partial(client.set_terminated, run.info.run_id, status, run.info.end_time),
+            )
+
+
+def is_orphan(root: Path, client: Any, run: Any) -> bool:
+    """Whether a run that claims to be running was left by a process that is gone.
+
+    A training in this workspace, or in a DVC experiment's temporary copy of it, holds a lock. Every other run counts as
+    left when it has been silent for an hour: a comparison, a restored run, one that is added to, and on a server also
+    that of another machine.
+    """
+    name = run.info.run_name or ""
+    trains = bool(re.fullmatch(r"\w+-\d+", name))
+    if trains and any(is_held(path) for path in (root / ".dvc/tmp").rglob(f"{name}.lock")):
+        return False
+    if trains and find_database(root) and not run.info.end_time and "restored" not in run.data.tags:
+        return True
+    signs = [run.info.start_time, run.info.end_time or 0]
+    signs += [point.timestamp for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
+    return bool(time.time() * 1000 - max(signs) > SILENT_MS)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of this file."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

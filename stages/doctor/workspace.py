@@ -1,0 +1,85 @@
+"""The doctor on what killed processes leave in the workspace."""
+
+from __future__ import annotations  # a Python that is too old must get as far as being told so
+
+import json
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stages.doctor.problem import Problem
+
+OUTPUTS = ("data", "models", "metrics", ".resume")
+DOWNLOADS = Path("data/downloads")  # the user's own
+
+
+def check_partials(root: Path) -> Iterator[Problem]:
+    """No half-written output lies around; while DVC or a stage is at work here it may be theirs."""
+    found = [path.relative_to(root) for folder in OUTPUTS for path in sorted((root / folder).rglob("*.partial"))]
+    left = [path for path in found if DOWNLOADS not in path.parents and ".partial" not in path.parent.as_posix()]
+    if left and not is_at_work(root):
+        for path in left:
+            yield Problem(f"{path} was left by a stage that was killed", f"rm -r {path}", partial(remove, root / path))
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def check_locks(root: Path) -> Iterator[Problem]:
+    """DVC's list of files in use can be read and names living processes.
+
+    DVC itself drops a process that is gone when it meets it, but waits for ever for one whose PID was given away, and
+    stops at a list that was cut short. Its other locks end with the process that holds them.
+    """
+    path = root / ".dvc/tmp/rwlock"
+    if not path.exists():
+        return
+    remedy, fix = f"rm {path.relative_to(root)}", path.unlink
+    try:
+        pids = read_pids(json.loads(path.read_text()))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        if not is_at_work(root):
+            yield Problem(f"{path.relative_to(root)} was cut short, and DVC refuses it", remedy, fix)
+        return
+    written = path.stat().st_mtime
+    if pids and not any(is_alive(pid, written) for pid in pids):
+        listed = ", ".join(map(str, sorted(pids)))
+        yield Problem(f"{path.relative_to(root)} names processes that are gone: {listed}", remedy, fix)
+
+
+def read_pids(locks: dict[str, dict[str, Any]]) -> set[int]:
+    """The PIDs in DVC's list: ``{"write": {path: holder}, "read": {path: [holder, ...]}}``."""
+    entries = [entry for mode in ("write", "read") for entry in locks.get(mode, {}).values()]
+    holders = [holder for entry in entries for holder in (entry if isinstance(entry, list) else [entry])]
+    return {int(holder["pid"]) for holder in holders}
+
+
+def is_alive(pid: int, since: float) -> bool:
+    """Whether the process that had this PID at a time (seconds since 1970) still runs."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        # a process that started later was given the PID of the one that is gone; clocks differ by a little
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_at_work(root: Path) -> bool:
+    """Whether DVC or a stage runs in this workspace."""
+    import psutil
+
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or []
+        works = any(Path(part).name == "dvc" or part.startswith("stages.") for part in command)
+        if works and "stages.doctor" not in command and root.resolve() in Path(process.info["cwd"] or "", "x").parents:
+            return True
+    return False
