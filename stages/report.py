@@ -30,10 +30,11 @@ from stages.comparison.summary import (
     answer_question,
     compare_calibration,
     compute_comparison,
+    compute_guess,
     tabulate_robustness,
     tabulate_trials,
 )
-from stages.comparison.words import describe_verdict
+from stages.comparison.words import describe_verdict, format_signed
 
 COMPARISON, REPORT, PAGE = (Path("metrics", name) for name in ("comparison.json", "report.md", "report.html"))
 FIGURES = Path("metrics/figures")
@@ -63,6 +64,9 @@ def draw_charts(study: Study, answer: Answer) -> dict[str, Chart]:
     trials = tabulate_trials(study)
     robustness = tabulate_robustness(study)
     curves = {arm: curve for arm, (curve, _) in compare_calibration(study).items()}
+    guess = compute_guess(study.answers["original"]["target"])
+    levels = {"test/accuracy": guess.accuracy, "test/loss": guess.log_loss}
+    of = f" of {study.class_names[1]}" if len(study.class_names) == 2 else ", macro averages"
     pooled = answer.difference if answer.trials > 1 else None
     margin = f"gray: the margin of ±{100 * answer.margin:g} points"
     drawn = {
@@ -70,11 +74,17 @@ def draw_charts(study: Study, answer: Answer) -> dict[str, Chart]:
             charts.plot_forest(dict(zip(trials["trial"], trials["difference"], strict=True)), pooled, answer.margin),
             f"Difference in accuracy with 95 % intervals{', each trial and all together' * bool(pooled)}; {margin}",
         ),
-        "counts": Chart(figures.plot_counts(count_images(study)), "Images per class: train and test"),
-        "confusion": Chart(
-            figures.plot_confusion(sum_confusion(study), study.class_names), "Confusion matrices of both arms"
+        "counts": Chart(
+            figures.plot_counts(count_images(study)), f"Images per class, train and test, of trial {study.trials[0]}"
         ),
-        "learning_curves": Chart(figures.plot_learning_curves(study.histories), "Loss and test scores per epoch"),
+        "confusion": Chart(
+            figures.plot_confusion(sum_confusion(study), study.class_names),
+            f"Confusion matrices of both arms{', all trials' * bool(pooled)}",
+        ),
+        "learning_curves": Chart(
+            figures.plot_learning_curves(study.histories, levels),
+            f"Loss and scores per epoch; precision, recall and F1{of}; guessing: by the shares of the classes",
+        ),
         "calibration": Chart(
             charts.plot_calibration(curves),
             "How often answers were right, by how sure the model was; larger: more answers",
@@ -82,8 +92,9 @@ def draw_charts(study: Study, answer: Answer) -> dict[str, Chart]:
     }
     if len(robustness):
         shares = {arm: list(robustness[arm]) for arm in ARMS}
-        chart = charts.plot_robustness(list(robustness["operation"]), shares)
-        drawn["robustness"] = Chart(chart, "Accuracy on the test photos under each operation, with 95 % intervals")
+        chart = charts.plot_robustness(list(robustness["operation"]), shares, guess.accuracy)
+        title = "Accuracy on the test photos under each operation, with 95 % intervals; guessing: the most common class"
+        drawn["robustness"] = Chart(chart, title)
     if study.is_sample:
         for each in drawn.values():
             each.figure.suptitle(describe_photos(study), fontsize=8)
@@ -124,7 +135,7 @@ def summarise(comparison: dict[str, Any], answer: Answer, photos: str) -> str:
     """What the terminal shows. On the sample the first and the last line say so."""
     sample = [photos] if comparison["source"] == "sample" else []
     table = pd.DataFrame({arm: comparison[arm] for arm in ARMS})
-    table["difference"] = (table["augmented"] - table["original"]).map("{:+.4f}".format)
+    table["difference"] = (table["augmented"] - table["original"]).map(lambda gap: format_signed(gap, 4))
     files = f"open {PAGE} in a browser; for git: {REPORT}"
     verdict = describe_verdict(answer)
     return "\n".join([*sample, "", table.to_string(float_format="{:.4f}".format), "", files, "", verdict, *sample])

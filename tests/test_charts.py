@@ -50,8 +50,8 @@ CHARTS: dict[str, Callable[[], Figure]] = {
     **{f"forest, {trials}": partial(make_forest, trials) for trials in (1, 10, 31, 98, 100)},
     "calibration": lambda: plot_calibration(make_curves(7)),
     "calibration, one bin": lambda: plot_calibration(make_curves(1)),
-    "robustness, one": lambda: plot_robustness(OPERATIONS[:2], make_shares(2)),
-    "robustness": lambda: plot_robustness(OPERATIONS, make_shares(len(OPERATIONS))),
+    "robustness, one": lambda: plot_robustness(OPERATIONS[:2], make_shares(2), 0.5),
+    "robustness": lambda: plot_robustness(OPERATIONS, make_shares(len(OPERATIONS)), 0.3),
 }
 
 
@@ -106,6 +106,16 @@ def test_equal_estimates_are_not_taken_for_all_together() -> None:
     assert [line.get_marker() for line in axes.lines].count("D") == 1
 
 
+def test_signs_of_the_forest_are_those_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {text.get_text() for text in draw(make_forest(10), monkeypatch)}
+    assert "−5" in texts and "+5" in texts and not any(text.startswith("-") for text in texts)
+
+
+def test_calibration_names_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {text.get_text() for text in draw(CHARTS["calibration"](), monkeypatch)}
+    assert {"as sure as right", "original", "augmented"} <= texts
+
+
 def test_calibration_draws_every_bin() -> None:
     (axes,) = CHARTS["calibration"]().axes
     for arm, curve in make_curves(7).items():
@@ -121,6 +131,9 @@ def test_robustness_draws_each_arm_beside_its_operation(monkeypatch: pytest.Monk
         dots = [line for line in axes.lines if line.get_marker() == "o" and line.get_color() == COLOURS[arm]]
         expected = [[share, row + offset] for row, (share, _) in enumerate(make_shares(len(OPERATIONS))[arm])]
         np.testing.assert_allclose(np.concatenate([get_points(line) for line in dots]), expected)
+    (level,) = [get_points(line) for line in axes.lines if line.get_linestyle() == "--"]
+    assert set(level[:, 0]) == {0.3}
     texts = [text.get_text() for text in draw(figure, monkeypatch)]
-    assert [text for text in texts if text in ("original", "augmented")] == ["original", "augmented"]
+    key = ["original", "augmented", "guessing"]
+    assert [text for text in texts if text in key] == key
     assert {"as they are", "random noise"} <= set(texts)

@@ -16,6 +16,7 @@ from tests.texts import check_layout, check_svg, draw, parse_svg
 
 SHORT = ["cats", "dogs"]
 LONG = ["bird", "cat", "dog_with_a_very_long_class_name_indeed", "frog", "ordinary_domestic_shorthair_cat"]
+GUESS = {"test/accuracy": 0.5, "test/loss": 0.693}
 ODD = ["$a$ & <b>", r"\alpha_{x}", "50%", "a|b", "-->"]
 
 
@@ -39,6 +40,7 @@ DRAWINGS: dict[str, Callable[[], Figure]] = {
     "counts, long names": lambda: figures.plot_counts(make_counts(LONG)),
     "curves, 1 epoch": lambda: figures.plot_learning_curves(make_histories(trials=1, epochs=1)),
     "curves, 5 trials": lambda: figures.plot_learning_curves(make_histories(trials=5, epochs=30)),
+    "curves, guessing": lambda: figures.plot_learning_curves(make_histories(trials=5, epochs=10), GUESS),
     "curves, one arm": lambda: figures.plot_learning_curves({"augmented": make_histories(1, 10)["augmented"]}),
     "confusion": lambda: figures.plot_confusion(make_matrices(2), SHORT),
     "confusion, one arm": lambda: figures.plot_confusion({"original": [[11, 3], [1, 13]]}, SHORT),
@@ -91,7 +93,7 @@ def test_curves_show_every_trial_and_their_mean() -> None:
     histories = make_histories(trials=3, epochs=4)
     panels = {axes.get_title(loc="left"): axes for axes in figures.plot_learning_curves(histories).axes}
     for curve in figures.CURVES:
-        lines = panels[curve].lines
+        lines = panels[figures.CURVES[curve]].lines
         assert len(lines) == 2 * (3 + 1)
         for arm, colour in figures.COLOURS.items():
             own = [np.asarray(line.get_ydata()) for line in lines if line.get_color() == colour]
@@ -114,8 +116,20 @@ def test_one_wild_epoch_does_not_flatten_the_loss(wildest: float, scale: str) ->
     histories = make_histories(trials=1, epochs=10)
     histories["original"][0].loc[1, "test/loss"] = wildest
     panels = {axes.get_title(loc="left"): axes for axes in figures.plot_learning_curves(histories).axes}
-    assert panels["test/loss"].get_yscale() == scale
-    assert panels["train/loss"].get_yscale() == "linear"
+    title = "loss on test photos" + " (log scale)" * (scale == "log")
+    assert panels[title].get_yscale() == scale
+    assert panels["loss on train images"].get_yscale() == "linear"
+
+
+def test_guessing_is_drawn_where_it_is_known_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = figures.plot_learning_curves(make_histories(trials=1, epochs=10), GUESS)
+    for axes, curve in zip(figure.axes, figures.CURVES, strict=False):
+        levels = [np.asarray(line.get_ydata())[0] for line in axes.lines if line.get_linestyle() == "--"]
+        assert levels == ([GUESS[curve]] if curve in GUESS else [])
+        assert all(axes.get_ylim()[0] < level < axes.get_ylim()[1] for level in levels)
+    assert any("dashed: guessing" in text.get_text() for text in draw(figure, monkeypatch))
+    without = figures.plot_learning_curves(make_histories(trials=1, epochs=10))
+    assert not any("guessing" in text.get_text() for text in draw(without, monkeypatch))
 
 
 def test_confusion_shows_counts_and_row_shares(monkeypatch: pytest.MonkeyPatch) -> None:

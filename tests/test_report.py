@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import itertools
 import json
+import math
 import re
 import statistics
 import urllib.parse
@@ -200,7 +202,7 @@ def test_class_names_are_shown_as_they_are(several: Report) -> None:
     names = [row[0] for row in read_table(several.markdown, "class")[: len(NAMES)]]
     assert [re.sub(r"\\(.)", r"\1", name) for name in names] == NAMES
     assert "macro averages over the 4 classes" in several.markdown
-    assert "report 000" not in several.markdown
+    assert "lab report" not in several.markdown
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,7 @@ def test_on_the_sample_the_first_and_the_last_line_say_so(sample: Report) -> Non
     for lines in (sample.markdown.strip().splitlines(), sample.printed.strip().splitlines(), paragraphs):
         assert lines[0] == lines[-1]
         assert "sample" in lines[0] and "not photographs" in lines[0]
-    assert "report 000" not in sample.markdown + sample.page
+    assert "lab report" not in sample.markdown + sample.page
     assert "photograph" not in re.sub(r"not photographs", "", sample.markdown + sample.page)
 
 
@@ -279,7 +281,8 @@ def test_without_robustness_nothing_is_said_of_it(sample: Report) -> None:
 
 
 def test_table_shows_mean_spread_and_n(several: Report) -> None:
-    assert "over n = 3 trials" in several.markdown
+    assert "Mean ± standard deviation over 3 trials" in several.markdown
+    assert "not the uncertainty of the mean" in several.markdown
     metrics = several.load_study().metrics
     rows = {row[0]: row[1:] for row in read_table(several.markdown, "metric")}
     keys = {"accuracy": "accuracy", "weighted F1": "weighted_f1", "log loss (less is better)": "log_loss"}
@@ -289,7 +292,7 @@ def test_table_shows_mean_spread_and_n(several: Report) -> None:
         assert rows[label] == [
             f"{statistics.mean(original):.4f} ± {statistics.stdev(original):.4f}",
             f"{statistics.mean(augmented):.4f} ± {statistics.stdev(augmented):.4f}",
-            f"{statistics.mean(gains):+.4f} ± {statistics.stdev(gains):.4f}",
+            f"{words.format_signed(statistics.mean(gains), 4)} ± {statistics.stdev(gains):.4f}",
         ]
 
 
@@ -304,7 +307,7 @@ def test_trials_stand_in_the_order_of_params(several: Report) -> None:
 
 
 def test_one_trial_has_no_spread(one: Report) -> None:
-    assert "(n = 1)" in one.markdown
+    assert "One trial, so there is no spread to show." in one.markdown
     assert "±" not in re.sub(r"±2 points", "", one.markdown)
     assert "textbook" not in one.markdown + one.page
 
@@ -312,7 +315,7 @@ def test_one_trial_has_no_spread(one: Report) -> None:
 def test_published_numbers_stand_beside_numbers_of_the_same_kind(one: Report) -> None:
     metrics = one.load_study().metrics
     rows = read_table(one.markdown, "averages")
-    assert [row[2] for row in rows] == ["report 000", "this run"] * 2 + ["report 002", "this run"] * 2
+    assert [row[2] for row in rows] == ["first lab report", "this run"] * 2 + ["second lab report", "this run"] * 2
     for published, ours in zip(rows[::2], rows[1::2], strict=True):
         assert published[:2] == ours[:2]
         prefix = "weighted_" if ours[0] == "weighted" else ""
@@ -320,6 +323,46 @@ def test_published_numbers_stand_beside_numbers_of_the_same_kind(one: Report) ->
         assert ours[3:] == [f"{metrics[ours[1]][0][key]:.4f}" for key in keys]
     assert rows[0][3:] == ["0.4643", "0.4067", "0.4643", "0.3665"]
     assert rows[6][3:] == ["0.6071", "0.5789", "0.7857", "0.6667"]
+
+
+def test_differences_have_minus_signs_and_zero_has_no_sign(any_report: Report) -> None:
+    text = re.sub(r"<[^>]*>|\(.*?\.png\)", " ", any_report.markdown + any_report.page)
+    assert not re.findall(r"(?<![\w.\-\\#])-\d[\d.]*|[+−]0\.0+(?!\d)", text)
+    assert re.findall(r"−\d", text)
+
+
+def test_photos_as_they_are_have_no_adjusted_p(one: Report, several: Report) -> None:
+    for found in (one, several):
+        header, _, *rows = next(table for table in list_tables(found.markdown) if table[0][0] == "test photos")
+        assert (header[-1], rows[0][0], rows[0][-1]) == ("p (Holm)", "as they are", "–")
+        assert all(re.fullmatch(r"[01]\.\d{3}", row[-1]) for row in rows[1:])
+        assert f"there being {len(rows) - 1} operations" in found.markdown
+
+
+def test_what_guessing_gets_stands_beside_the_arms(one: Report, several: Report) -> None:
+    for found, classes in ((one, 2), (several, 4)):
+        rows = {row[0]: row[3] for row in read_table(found.markdown, "less is better")}
+        assert rows["log loss"] == f"{math.log(classes):.4f}"
+        assert rows["Brier score"] == f"{1 - 1 / classes:.4f}"
+        sentence = f"Always answering the most common class gets {100 / classes:.1f} %"
+        assert found.markdown.count(sentence) == found.page.count(sentence) == 1
+
+
+def test_brackets_and_missing_values_are_explained(any_report: Report) -> None:
+    """Wherever a table has an interval or n/a, the paragraph before it says what that is."""
+    blocks = any_report.markdown.split("\n\n")
+    for before, block in itertools.pairwise(blocks):
+        if block.startswith("|") and re.search(r"\([+−]?[\d.]+ to ", block):
+            assert "In brackets: 95 % interval" in before
+        if block.startswith("|") and "n/a" in block:
+            assert "n/a: " in before
+
+
+def test_p_and_the_corrected_t_are_explained(several: Report) -> None:
+    answer = answer_question(several.load_study(), 0.02)
+    assert f"the larger of the two tests, is {tables.format_p(answer.difference.p)}." in several.markdown
+    assert "read the corrected t when" in several.markdown
+    assert words.describe_scope(answer) in several.markdown
 
 
 @pytest.mark.parametrize("arm", ARMS)

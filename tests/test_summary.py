@@ -18,6 +18,7 @@ from stages.comparison.summary import (
     compare_calibration,
     compare_losses,
     compute_comparison,
+    compute_guess,
     tabulate_classes,
     tabulate_robustness,
     tabulate_trials,
@@ -161,7 +162,7 @@ def test_robustness_is_the_accuracy_under_each_operation(study: Study) -> None:
         assert get_shares(table, arm) == pytest.approx(expected)
     raw = [difference.p for difference in table["difference"]]
     smallest, largest = sorted(raw[1:])
-    assert table["p"].iloc[0] == raw[0], "the photos as they are belong to no family"
+    assert math.isnan(table["p"].iloc[0]), "the photos as they are belong to no family"
     assert sorted(table["p"][1:]) == pytest.approx(sorted([min(1, 2 * smallest), max(largest, min(1, 2 * smallest))]))
 
 
@@ -217,6 +218,36 @@ def test_losses_are_those_of_scikit_learn(study: Study) -> None:
 
 def test_of_one_trial_the_losses_have_no_interval() -> None:
     assert compare_losses(make_study([1, 0, 1], [1, 1, 1]))["difference"].tolist() == [None, None]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60))
+def test_guessing_is_what_scikit_learn_gives_to_who_does_not_look(targets: list[str]) -> None:
+    shares = pd.Series(targets).value_counts(normalize=True).sort_index()
+    p = np.tile(shares, (len(targets), 1))
+    guess, labels = compute_guess(pd.Series(targets)), list(shares.index)
+    assert guess.accuracy == pytest.approx(np.mean([target == shares.idxmax() for target in targets]))
+    if len(labels) > 1:  # of a single class scikit-learn makes an error
+        assert guess.log_loss == pytest.approx(log_loss(targets, p, labels=labels))
+        assert guess.brier == pytest.approx(brier_score_loss(targets, p, labels=labels, scale_by_half=False))
+    else:
+        assert (guess.accuracy, guess.log_loss, guess.brier) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_guessing_among_classes_of_equal_size(classes: int) -> None:
+    guess = compute_guess(pd.Series(list("abcdefghij"[:classes]) * 7))
+    assert (guess.accuracy, guess.log_loss, guess.brier) == pytest.approx(
+        (1 / classes, math.log(classes), 1 - 1 / classes)
+    )
+
+
+def test_guessing_among_unequal_classes() -> None:
+    """Photo i is of class i mod 3; of four photos two are of the first class."""
+    right = np.array([[1, 0, 1, 1]])
+    losses = compare_losses(make_study(right, right, class_names=["a", "b", "c"])).set_index("score")
+    assert losses.loc["log loss", "guess"] == pytest.approx(1.5 * math.log(2))
+    assert losses.loc["Brier score", "guess"] == pytest.approx(1 - (1 / 4 + 1 / 16 + 1 / 16))
 
 
 @settings(deadline=None, max_examples=50)

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 
 from stages.comparison.statistics import Estimate, Interval, Verdict
+from stages.comparison.study import ARMS
 from stages.comparison.summary import Answer, answer_question
-from stages.comparison.words import describe_budget, describe_counts, describe_need, describe_verdict
+from stages.comparison.words import (
+    describe_budget,
+    describe_counts,
+    describe_guessing,
+    describe_need,
+    describe_scope,
+    describe_verdict,
+    format_signed,
+)
 from tests.studies import make_pair, make_study
 
 
@@ -35,17 +44,17 @@ def make_answer(
         ),
         (
             make_answer("hurts", -0.031, -0.058, -0.004),
-            "No, it hurts: -3.1 points of accuracy (95 % interval -5.8 to -0.4; 1,400 test photos, 5 trials).",
+            "No, it hurts: −3.1 points of accuracy (95 % interval −5.8 to −0.4; 1,400 test photos, 5 trials).",
         ),
         (
             make_answer("no practical difference", 0.001, -0.012, 0.014),
             "No practical difference: +0.1 points of accuracy, within the margin of ±2 points "
-            "(95 % interval -1.2 to +1.4; 1,400 test photos, 5 trials).",
+            "(95 % interval −1.2 to +1.4; 1,400 test photos, 5 trials).",
         ),
         (
             make_answer("cannot tell", 0.012, -0.031, 0.055),
             "Cannot tell: +1.2 points of accuracy, and that may be noise "
-            "(95 % interval -3.1 to +5.5; 1,400 test photos, 5 trials).",
+            "(95 % interval −3.1 to +5.5; 1,400 test photos, 5 trials).",
         ),
         (
             make_answer("cannot tell", 0.1, 0.05, 0.15, trials=1),
@@ -84,9 +93,74 @@ def test_counts_of_one_trial(b: int, c: int, words: str) -> None:
 def test_counts_of_several_trials_show_how_far_they_differ() -> None:
     original, augmented = zip(make_pair(1, 2, 1000), make_pair(5, 0, 1000), make_pair(0, 0, 1000), strict=True)
     assert describe_counts(make_study(np.array(original), np.array(augmented))) == (
-        "Of 3,000 test answers in 3 trials the augmented arm got 4 more right than the original arm "
-        "(2,998 against 2,994); from trial to trial the difference ran from -1 to +5 photos."
+        "Of 3,000 test answers in 3 trials (each of the 1,000 photos was tested 3 times) the augmented arm got 4 more "
+        "right than the original arm (2,998 against 2,994); from trial to trial the difference ran from −1 to +5 "
+        "photos."
     )
+
+
+@pytest.mark.parametrize(
+    ("tested", "words"),
+    [
+        ([[1, 1, 0, 0], [0, 0, 1, 1]], "Of 4 test answers in 2 trials (each of the 4 photos was tested once) the"),
+        ([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1], [0, 1, 1, 0]], "(each of the 4 photos was tested twice) the"),
+        ([[1, 1, 0], [0, 1, 1]], "Of 4 test answers in 2 trials the augmented"),
+        ([[1, 1, 0, 0]], "Of 2 test photos the augmented"),
+    ],
+)
+def test_how_often_photos_were_tested_is_said_where_it_is_true_of_all(tested: list[list[int]], words: str) -> None:
+    right = np.where(np.array(tested), 1.0, np.nan)
+    assert words in describe_counts(make_study(right, right))
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (-3.14, 1, "−3.1"),
+        (3.15, 1, "+3.1"),
+        (0.04, 1, "0.0"),
+        (-0.04, 1, "0.0"),
+        (-0.05001, 1, "−0.1"),
+        (-0.0, 4, "0.0000"),
+        (-1234, 0, "−1,234"),
+        (0, 0, "0"),
+        (10, 0, "+10"),
+    ],
+)
+def test_signs(value: float, digits: int, text: str) -> None:
+    assert format_signed(value, digits) == text
+
+
+def make_shares(*ends: tuple[float, float]) -> dict[str, tuple[float, Interval]]:
+    return {arm: (sum(end) / 2, Interval(*end)) for arm, end in zip(ARMS, ends, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ([(0.48, 0.62), (0.47, 0.60)], "neither arm is"),
+        ([(0.5, 0.62), (0.1, 0.2)], "neither arm is"),  # low end at the level itself, and clearly worse
+        ([(0.501, 0.62), (0.5, 0.62)], "only the original arm is"),
+        ([(0.48, 0.62), (0.9, 1.0)], "only the augmented arm is"),
+        ([(0.51, 0.62), (0.9, 1.0)], "both arms are"),
+    ],
+)
+def test_better_than_guessing_is_what_lies_above_it_as_a_whole(ends: list[tuple[float, float]], words: str) -> None:
+    text = describe_guessing(make_shares(*ends), 0.5)
+    assert text.endswith(f"Always answering the most common class gets 50.0 %: {words} clearly better than guessing.")
+
+
+def test_both_arms_with_their_own_intervals() -> None:
+    assert describe_guessing(make_shares((0.48, 0.62), (0.47, 0.61)), 1 / 3).startswith(
+        "The original arm got 55.0 % right (95 % interval 48.0 to 62.0), the augmented 54.0 % (47.0 to 61.0). "
+        "Always answering the most common class gets 33.3 %: both arms"
+    )
+
+
+@pytest.mark.parametrize(("trials", "said"), [(1, False), (2, True)])
+def test_the_verdict_of_several_trials_says_what_it_is_about(trials: int, said: bool) -> None:
+    text = describe_scope(make_answer("cannot tell", 0, 0, 0, trials=trials))
+    assert ("new trials on photos like these" in text) == said
 
 
 @pytest.mark.parametrize(
@@ -94,11 +168,11 @@ def test_counts_of_several_trials_show_how_far_they_differ() -> None:
     [
         (
             (1200, 12345),
-            "By what these trials show, about 1,200 trials on these photos or 5 trials with about 12,000 photos would "
-            "settle it.",
+            "By a rough estimate from these 5 trials, settling it takes about 1,200 trials on these photos or 5 trials "
+            "with about 12,000 photos.",
         ),
-        ((9, None), "By what these trials show, about 9 trials on these photos would settle it."),
-        ((None, 700), "By what these trials show, 5 trials with about 700 photos would settle it."),
+        ((9, None), "By a rough estimate from these 5 trials, settling it takes about 9 trials on these photos."),
+        ((None, 700), "By a rough estimate from these 5 trials, settling it takes 5 trials with about 700 photos."),
         ((None, None), "Neither more trials alone nor more photos alone would settle it: it takes more of both."),
     ],
 )
@@ -123,7 +197,8 @@ def test_need_of_one_trial_names_photos_with_two_digits() -> None:
             1,
             (40, 1110),
             "The augmented arm took 1,110 optimizer steps, the original 40: a difference mixes two causes, "
-            "augmentation and longer training. `train.budget: steps` in params.yaml tells them apart.",
+            "augmentation and longer training. `train.budget: steps` in params.yaml gives both arms 1,110 steps, so "
+            "that augmentation is compared with mere repetition of the photos.",
         ),
         (
             2,

@@ -26,7 +26,16 @@ COLOURS = {"original": "#0072B2", "augmented": "#D55E00"}
 INK, QUIET, FAINT = "#222222", "#666666", "#E6E6E6"
 # what encode_svg() writes for a colour: a CSS variable, so that a page can be light or dark
 VARIABLES = {INK: "ink", QUIET: "quiet", FAINT: "faint", **{colour: arm for arm, colour in COLOURS.items()}}
-CURVES = ["train/loss", "test/loss", "train/accuracy", "test/accuracy", "test/precision", "test/recall", "test/f1"]
+CURVES = {
+    "train/loss": "loss on train images",
+    "test/loss": "loss on test photos",
+    "train/accuracy": "accuracy on train images",
+    "test/accuracy": "accuracy on test photos",
+    "test/precision": "precision on test photos",
+    "test/recall": "recall on test photos",
+    "test/f1": "F1 on test photos",
+}
+"""The columns of a history, and their titles."""
 WIDTH = 6.0  # inches: text of 9 points stays readable on a phone
 
 _STYLE = {
@@ -117,18 +126,24 @@ def _draw_bars(axes: Axes, counts: pd.DataFrame, colours: Mapping[str, str]) -> 
 
 
 @styled
-def plot_learning_curves(histories: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
+def plot_learning_curves(
+    histories: Mapping[str, Sequence[pd.DataFrame]], guess: Mapping[str, float] | None = None
+) -> Figure:
     """Loss and test scores after every epoch, one panel per curve.
 
-    ``histories``: per arm (one or both) one frame per trial, columns ``epoch`` and those of `CURVES`.
+    ``histories``: per arm (one or both) one frame per trial, columns ``epoch`` and those of `CURVES`. ``guess``: what
+    guessing gets, by column.
     """
+    guess = guess or {}
     figure = Figure(figsize=(WIDTH, 7.6), layout="constrained")
     panels = figure.subplots(4, 2).flat
     for axes, curve in zip(panels, CURVES, strict=False):
         for arm, trials in histories.items():
             _draw_curve(axes, trials, curve, COLOURS[arm])
+        if curve in guess:
+            axes.axhline(guess[curve], color=QUIET, linewidth=0.8, linestyle="--")
         _dress_curve(axes, curve)
-    _draw_key(panels[len(CURVES)], histories)
+    _draw_key(panels[len(CURVES)], histories, "dashed: guessing\n" if guess else "")
     return figure
 
 
@@ -144,7 +159,7 @@ def _draw_curve(axes: Axes, trials: Sequence[pd.DataFrame], curve: str, colour: 
 
 
 def _dress_curve(axes: Axes, curve: str) -> None:
-    axes.set_title(curve)
+    axes.set_title(CURVES[curve])
     axes.set_xlabel("epoch")
     axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
@@ -156,6 +171,7 @@ def _dress_curve(axes: Axes, curve: str) -> None:
     losses = np.concatenate([line.get_ydata() for line in axes.lines])
     if losses.max() > 10 * np.median(losses):  # one wild epoch would flatten all others
         axes.set_yscale("log")
+        axes.set_title(f"{CURVES[curve]} (log scale)")
         axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             set_formatter("{x:g}")  # the usual 10¹ would need parse_math
@@ -163,7 +179,7 @@ def _dress_curve(axes: Axes, curve: str) -> None:
         axes.set_ylim(0, 1.1 * losses.max() or 1)
 
 
-def _draw_key(axes: Axes, histories: Mapping[str, Sequence[pd.DataFrame]]) -> None:
+def _draw_key(axes: Axes, histories: Mapping[str, Sequence[pd.DataFrame]], dashed: str) -> None:
     axes.set_axis_off()
     for row, arm in enumerate(histories):
         axes.text(
@@ -171,7 +187,7 @@ def _draw_key(axes: Axes, histories: Mapping[str, Sequence[pd.DataFrame]]) -> No
         )
     trials = len(next(iter(histories.values())))
     lines = "thick: mean of the trials\nthin: one trial each\n" if trials > 1 else ""
-    note = f"{trials} trial{'s' * (trials > 1)}\n{lines}test scores are watched,\nnever used to choose"
+    note = f"{trials} trial{'s' * (trials > 1)}\n{lines}{dashed}test scores are watched,\nnever used to choose"
     axes.text(0.1, 0.5, note, color=QUIET, va="top", linespacing=1.4, transform=axes.transAxes)
 
 

@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from stages.common.figures import COLOURS, FAINT, INK, QUIET, WIDTH, styled
 from stages.comparison.statistics import Estimate, Interval
+from stages.comparison.words import MINUS
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def plot_forest(trials: Mapping[int, Estimate], pooled: Estimate | None, margin:
     axes.set_yticks(shown, [names[row] for row in shown])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("← original better     points of accuracy     augmented better →")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", MINUS) if value else "0")
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
     return figure
@@ -62,7 +63,7 @@ def plot_calibration(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle="--")
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle="--", label="as sure as right")
     for arm, curve in curves.items():
         axes.plot(curve["confidence"], curve["accuracy"], color=COLOURS[arm], linewidth=1.5, label=arm)
         areas = 12 + 150 * curve["answers"] / curve["answers"].sum()
@@ -80,10 +81,13 @@ def plot_calibration(curves: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 @styled
-def plot_robustness(operations: Sequence[str], shares: Mapping[str, Sequence[tuple[float, Interval]]]) -> Figure:
+def plot_robustness(
+    operations: Sequence[str], shares: Mapping[str, Sequence[tuple[float, Interval]]], guess: float
+) -> Figure:
     """Accuracy with 95 % intervals on the test photos under each operation.
 
     ``operations``: names, the photos as they are first. ``shares``: per arm the accuracy and interval of each.
+    ``guess``: the accuracy of always answering the commonest class.
     """
     figure = Figure(figsize=(WIDTH, 0.9 + 0.42 * len(operations)), layout="constrained")
     axes = figure.subplots()
@@ -92,6 +96,7 @@ def plot_robustness(operations: Sequence[str], shares: Mapping[str, Sequence[tup
         for row, (share, interval) in zip(rows + offset, values, strict=True):
             axes.plot([interval.low, interval.high], [row, row], color=COLOURS[arm], linewidth=1.5)
             axes.plot(share, row, "o", color=COLOURS[arm], markersize=5, label=arm if row < 0.5 else None)
+    axes.axvline(guess, color=QUIET, linewidth=0.8, linestyle="--", label="guessing")
     names = [name.replace("_", " ") if name != "none" else "as they are" for name in operations]
     axes.set_yticks(rows, names)
     axes.set_ylim(len(operations) - 0.5, -0.5)
@@ -101,5 +106,5 @@ def plot_robustness(operations: Sequence[str], shares: Mapping[str, Sequence[tup
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
-    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=3)
     return figure

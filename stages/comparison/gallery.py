@@ -13,6 +13,7 @@ from PIL import Image
 
 from stages.common.images import load_photo
 from stages.comparison.study import ARMS, Study
+from stages.comparison.words import MINUS
 
 SOURCES, COPIES, CASES = 4, 2, 12  # pictures at most
 THUMBNAIL = 320  # pixels: twice what a page shows, for dense screens
@@ -68,7 +69,7 @@ def describe_operations(operations: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for number, operation in enumerate(operations, start=1):
         magnitudes = [
-            f"{key.removesuffix('_factor')} {value:.3g}"
+            f"{key.removesuffix('_factor')} {value:.3g}".replace("-", MINUS)
             for key, value in operation.items()
             if key not in ("name", "seed")
         ]

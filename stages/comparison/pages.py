@@ -13,20 +13,23 @@ from stages.comparison import tables, words
 from stages.comparison.charts import Chart
 from stages.comparison.gallery import Pictures
 from stages.comparison.provenance import describe_photos, list_params, list_provenance
-from stages.comparison.study import Study
-from stages.comparison.summary import Answer
+from stages.comparison.study import ARMS, Study
+from stages.comparison.summary import Answer, compute_guess, estimate_share
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def collect_content(study: Study, answer: Answer, params: Params) -> dict[str, Any]:
     """What both forms of the report say, without dates or absolute paths: the same from run to run."""
+    shares = {arm: estimate_share(study.right[arm]) for arm in ARMS}
+    guess = compute_guess(study.answers["original"]["target"])
     return {
         "study": study,
         "answer": answer,
         "question": words.QUESTION,
         "verdict": words.describe_verdict(answer),
-        "p": tables.format_p(answer.difference.p),
+        "scope": words.describe_scope(answer),
+        "guessing": words.describe_guessing(shares, guess.accuracy),
         "counts": words.describe_counts(study),
         "need": words.describe_need(answer),
         "budget": words.describe_budget(study),
@@ -34,7 +37,7 @@ def collect_content(study: Study, answer: Answer, params: Params) -> dict[str, A
         "work": tables.list_work(study),
         "scores": tables.list_scores(study),
         "trials": tables.list_trials(study),
-        "methods": tables.list_methods(study),
+        "methods": tables.list_methods(study, answer.difference),
         "class_scores": tables.list_class_scores(study),
         "recalls": tables.list_recalls(study),
         "robustness": tables.list_robustness(study),

@@ -29,6 +29,25 @@ HEADLINE = ["accuracy", "macro_f1", "weighted_f1", "log_loss"]
 
 
 @dataclass(frozen=True)
+class Guess:
+    """What one gets without looking at any photo.
+
+    ``accuracy``: always answering the commonest class. ``log_loss`` (nats), ``brier``: always giving each class its
+    share as its probability; with C classes of equal size ln C and 1 - 1/C.
+    """
+
+    accuracy: float
+    log_loss: float
+    brier: float
+
+
+def compute_guess(targets: "pd.Series[str]") -> Guess:
+    """Guess the classes of test answers from nothing but their shares."""
+    shares = targets.value_counts(normalize=True).to_numpy()
+    return Guess(float(shares.max()), float(shares @ np.log(1 / shares)), float(1 - shares @ shares))
+
+
+@dataclass(frozen=True)
 class Answer:
     """The answer to the question whether augmentation helps.
 
@@ -129,7 +148,7 @@ def tabulate_trials(study: Study) -> pd.DataFrame:
 def tabulate_robustness(study: Study) -> pd.DataFrame:
     """One row per operation, and one for the photos as they are: accuracy of each arm and their difference.
 
-    P-values are adjusted over the operations (Holm).
+    P-values are adjusted over the operations (Holm); the photos as they are belong to no family and have none here.
     """
     table = study.robustness
     cases = {"none": study.right} | {
@@ -146,7 +165,7 @@ def tabulate_robustness(study: Study) -> pd.DataFrame:
         }
     )
     adjusted = adjust_holm([difference.p for difference in found["difference"][1:]])
-    return found.assign(p=[found["difference"][0].p, *adjusted])
+    return found.assign(p=[np.nan, *adjusted])
 
 
 def tabulate_classes(study: Study) -> pd.DataFrame:
@@ -167,7 +186,11 @@ def _keep_tested(values: Values) -> Values:
 
 
 def compare_losses(study: Study) -> pd.DataFrame:
-    """Log loss and Brier score: mean of each arm and, of several trials, the difference; p-values adjusted (Holm)."""
+    """Log loss and Brier score: mean of each arm and, of several trials, the difference; p-values adjusted (Holm).
+
+    ``guess``: the score of always giving the shares of the classes.
+    """
+    guess = compute_guess(study.answers["original"]["target"])
     losses = {arm: compute_losses(table, study.class_names) for arm, table in study.answers.items()}
     rows = []
     for key, label in {"log_loss": "log loss", "brier": "Brier score"}.items():
@@ -175,7 +198,7 @@ def compare_losses(study: Study) -> pd.DataFrame:
         gaps = sides["augmented"] - sides["original"]
         difference = estimate_mean(gaps, bound=0) if len(gaps) > 1 else None
         means = {arm: float(np.nanmean(values)) for arm, values in sides.items()}
-        rows.append({"score": label, **means, "difference": difference})
+        rows.append({"score": label, **means, "guess": getattr(guess, key), "difference": difference})
     table = pd.DataFrame(rows)
     if table["difference"].notna().all():
         table["p"] = adjust_holm([difference.p for difference in table["difference"]])

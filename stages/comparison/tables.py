@@ -23,7 +23,7 @@ from stages.comparison.summary import (
     tabulate_robustness,
     tabulate_trials,
 )
-from stages.comparison.words import format_points
+from stages.comparison.words import format_percent, format_points, format_signed
 
 SCORES = {
     "accuracy": "accuracy",
@@ -37,27 +37,28 @@ SCORES = {
     "log loss (less is better)": "log_loss",
 }
 
-# The two lab reports' published numbers: 000 gives weighted averages, 002 those of the class dogs
+# The two lab reports' published numbers: the first gives weighted averages, the second those of the class dogs
 LABS = {
-    ("weighted", "original", "report 000"): ["0.4643", "0.4067", "0.4643", "0.3665"],
-    ("weighted", "augmented", "report 000"): ["0.5000", "0.5000", "0.5000", "0.4556"],
-    ("dogs", "original", "report 002"): ["0.5714", "0.5714", "0.5714", "0.5714"],
-    ("dogs", "augmented", "report 002"): ["0.6071", "0.5789", "0.7857", "0.6667"],
+    ("weighted", "original", "first lab report"): ["0.4643", "0.4067", "0.4643", "0.3665"],
+    ("weighted", "augmented", "first lab report"): ["0.5000", "0.5000", "0.5000", "0.4556"],
+    ("dogs", "original", "second lab report"): ["0.5714", "0.5714", "0.5714", "0.5714"],
+    ("dogs", "augmented", "second lab report"): ["0.6071", "0.5789", "0.7857", "0.6667"],
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text. The first ``names`` columns hold names, the others numbers."""
+    """Cells as text. The first ``names`` columns hold names, the others numbers; ``note`` says how to read them."""
 
     header: list[str]
     rows: list[list[str]]
     names: int = 1
+    note: str = ""
 
 
 def format_estimate(estimate: Estimate) -> str:
-    """A difference of fractions in points, with its interval: ``+1.2 (-3.1 to +5.5)``."""
-    return f"{100 * estimate.mean:+.1f} ({format_points(estimate.interval)})"
+    """A difference of fractions in points, with its interval: ``+1.2 (−3.1 to +5.5)``."""
+    return f"{format_signed(100 * estimate.mean, 1)} ({format_points(estimate.interval)})"
 
 
 def format_share(share: tuple[float, Interval] | None) -> str:
@@ -65,7 +66,7 @@ def format_share(share: tuple[float, Interval] | None) -> str:
     if share is None:
         return "n/a"
     mean, interval = share
-    return f"{100 * mean:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    return f"{100 * mean:.1f} ({format_percent(interval)})"
 
 
 def format_span(values: Iterable[float]) -> str:
@@ -93,9 +94,10 @@ def compare(metrics: Metrics, *keys: str) -> list[str]:
     if None in original + augmented:
         return ["n/a"] * 3
     gains = [a - o for o, a in zip(original, augmented, strict=True)]
+    means = [f"{fmean(original):.4f}", f"{fmean(augmented):.4f}", format_signed(fmean(gains), 4)]
     return [
-        f"{fmean(values):{form}}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
-        for values, form in ((original, ".4f"), (augmented, ".4f"), (gains, "+.4f"))
+        mean + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+        for mean, values in zip(means, (original, augmented, gains), strict=True)
     ]
 
 
@@ -108,9 +110,20 @@ def list_work(study: Study) -> Table:
 
 def list_scores(study: Study) -> Table:
     """Every score of both arms."""
-    return Table(
-        ["metric", *ARMS, "difference"], [[label, *compare(study.metrics, key)] for label, key in SCORES.items()]
+    n, names = len(study.trials), study.class_names
+    rows = [[label, *compare(study.metrics, key)] for label, key in SCORES.items()]
+    spread = (
+        f"Mean ± standard deviation over {n} trials: the spread of single trials, also beside a difference, not the "
+        "uncertainty of the mean."
     )
+    notes = [
+        spread if n > 1 else "One trial, so there is no spread to show.",
+        f"Precision, recall and F1 are those of {names[1]}, the positive class."
+        if len(names) == 2
+        else f"Precision, recall and F1 are macro averages over the {len(names)} classes.",
+        "n/a: a trial tests no photo of some class." if any("n/a" in row for row in rows) else "",
+    ]
+    return Table(["metric", *ARMS, "difference"], rows, note=" ".join(filter(None, notes)))
 
 
 def list_trials(study: Study) -> Table:
@@ -125,11 +138,19 @@ def list_trials(study: Study) -> Table:
     ]
     right = [f"{arm} right" for arm in ARMS]
     only = [f"only {arm} right" for arm in ARMS]
-    return Table(["trial", "photos", *right, *only, "difference, points", "McNemar p"], rows)
+    note = (
+        "In brackets: 95 % interval for two models on the same photos (Tango's). p: McNemar's test, which looks at the "
+        "photos that only one of the two got right (mid-p: the chance of exactly what was seen counts by half)."
+    )
+    if len(rows) > 1:
+        note = "The difference of a single trial is about its two models; only all trials say something about " + (
+            f"augmentation. {note}"
+        )
+    return Table(["trial", "photos", *right, *only, "difference, points", "McNemar p"], rows, note=note)
 
 
-def list_methods(study: Study) -> Table | None:
-    """What the textbook's methods make of the same trials; None of one trial."""
+def list_methods(study: Study, difference: Estimate) -> Table | None:
+    """How the verdict's ``difference`` was tested, and what the textbook's methods make of it; None of one trial."""
     gains = study.gains
     if len(gains) == 1:
         return None
@@ -147,7 +168,15 @@ def list_methods(study: Study) -> Table | None:
             f"p = {format_p(flips)}; {len(gains)} trials cannot give less than {floor:.2g}",
         ],
     ]
-    return Table(["method", "result"], rows)
+    degrees = f"{len(gains) - 1} degree{'s' * (len(gains) > 2)} of freedom"
+    note = (
+        "The verdict's interval is the wider of two: by two-way clusters (answers of one trial go together, and so do "
+        f"answers for one photo; Student's t with {degrees}), and by what so few photos can show. Its p, the larger of "
+        f"the two tests, is {format_p(difference.p)}. The textbook's methods, for comparison, are below. All trials "
+        "share one data set: read the corrected t when the question is about training on another one, above all when "
+        "the arms learn different things from the same photos."
+    )
+    return Table(["method", "result"], rows, note=note)
 
 
 def gains_of_trials(study: Study) -> list[float]:
@@ -176,39 +205,60 @@ def list_recalls(study: Study) -> Table:
         [row["class"], f"{row['photos']:,}", *(format_share(row[arm]) for arm in ARMS)]
         for row in tabulate_classes(study).to_dict("records")
     ]
-    return Table(["class", "photos", *(f"found by {arm}, %" for arm in ARMS)], rows)
+    note = f"In brackets: {name_interval(study)}."
+    if any("n/a" in row for row in rows):
+        note += " n/a: no trial tests a photo of this class."
+    return Table(["class", "photos", *(f"found by {arm}, %" for arm in ARMS)], rows, note=note)
+
+
+def name_interval(study: Study) -> str:
+    """The interval of a share, by the number of trials."""
+    return "95 % interval " + ("(Wilson's, of one share)" if len(study.trials) == 1 else "(made as the verdict's)")
 
 
 def list_robustness(study: Study) -> Table | None:
     """Accuracy under each operation; None where it was not tested."""
     found = tabulate_robustness(study)
+    if found.empty:
+        return None
     rows = [
         [
             "as they are" if row["operation"] == "none" else row["operation"].replace("_", " "),
             *(format_share(row[arm]) for arm in ARMS),
             format_estimate(row["difference"]),
-            format_p(row["p"]),
+            "–" if row["operation"] == "none" else format_p(row["p"]),
         ]
         for row in found.to_dict("records")
     ]
     header = ["test photos", *(f"{arm}, %" for arm in ARMS), "difference, points", "p (Holm)"]
-    return Table(header, rows) if rows else None
+    note = (
+        f"In brackets: 95 % interval. p: adjusted for there being {len(rows) - 1} operations (Holm); the photos as "
+        "they are are not one of them."
+    )
+    return Table(header, rows, note=note)
 
 
 def list_losses(study: Study) -> Table:
     """How good the probabilities are; less is better in all of them."""
     rows = []
     for row in compare_losses(study).to_dict("records"):
-        difference, p = row["difference"], "n/a"
-        gap = f"{row['augmented'] - row['original']:+.4f}"
+        difference, p = row["difference"], "–"
+        gap = format_signed(row["augmented"] - row["original"], 4)
         if difference is not None:
-            gap = f"{gap} ({difference.interval.low:+.4f} to {difference.interval.high:+.4f})"
-            p = format_p(row["p"])
-        rows.append([row["score"], *(f"{row[arm]:.4f}" for arm in ARMS), gap, p])
+            ends = (format_signed(end, 4) for end in (difference.interval.low, difference.interval.high))
+            gap, p = f"{gap} ({' to '.join(ends)})", format_p(row["p"])
+        rows.append([row["score"], *(f"{row[side]:.4f}" for side in (*ARMS, "guess")), gap, p])
     errors = {arm: error for arm, (_, error) in compare_calibration(study).items()}
-    gap = f"{errors['augmented'] - errors['original']:+.4f}"
-    rows.append(["expected calibration error", *(f"{errors[arm]:.4f}" for arm in ARMS), gap, "n/a"])
-    return Table(["less is better", *ARMS, "difference", "p (Holm)"], rows)
+    gap = format_signed(errors["augmented"] - errors["original"], 4)
+    rows.append(["expected calibration error", *(f"{errors[arm]:.4f}" for arm in ARMS), f"{0:.4f}", gap, "–"])
+    several = len(study.trials) > 1
+    note = "Guessing: always giving each class its share of the test photos. " + (
+        "In brackets: 95 % interval. p: adjusted for two tests (Holm); the calibration error, one number over all "
+        "answers, is not tested."
+        if several
+        else "One trial shows no interval and no p."
+    )
+    return Table(["less is better", *ARMS, "guessing", "difference", "p (Holm)"], rows, note=note)
 
 
 def list_labs(study: Study) -> Table | None:
@@ -222,7 +272,12 @@ def list_labs(study: Study) -> Table | None:
         rows.append([averages, arm, source, *published])
         ours = [f"{fmean(collect(study.metrics, arm, key)):.4f}" for key in keys]
         rows.append([averages, arm, "this run", *ours])
-    return Table(["averages", "arm", "from", "accuracy", "precision", "recall", "F1"], rows, names=3)
+    note = (
+        "Both labs tested one trial on 28 photos; each of their gains is a single photo. The first gives averages over "
+        "the classes, weighted by their photos, the second the numbers of the class dogs; each stands beside ours of "
+        "the same kind."
+    )
+    return Table(["averages", "arm", "from", "accuracy", "precision", "recall", "F1"], rows, names=3, note=note)
 
 
 def list_models(study: Study) -> Table:

@@ -1,5 +1,6 @@
 """The answer in plain sentences, for the page, the report in git and the terminal alike."""
 
+from collections.abc import Mapping
 from statistics import fmean
 
 import numpy as np
@@ -9,46 +10,86 @@ from stages.comparison.study import Study
 from stages.comparison.summary import Answer
 
 QUESTION = "Does augmentation help this classifier, or is it noise?"
+MINUS = "−"  # as wide as a plus, and never broken from its number
+
+
+def format_signed(value: float, digits: int) -> str:
+    """A difference with its sign, ``−3.1``; what rounds to zero has none."""
+    text = f"{value:+,.{digits}f}"
+    return text.replace("-", MINUS) if text.strip("+-0.") else text[1:]
 
 
 def format_points(interval: Interval) -> str:
-    """An interval of fractions in points: ``-3.1 to +5.5``."""
-    return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+    """An interval of fractions in points: ``−3.1 to +5.5``."""
+    return f"{format_signed(100 * interval.low, 1)} to {format_signed(100 * interval.high, 1)}"
+
+
+def format_percent(interval: Interval) -> str:
+    """An interval of fractions in percent: ``43.9 to 60.3``."""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
 
 
 def describe_verdict(answer: Answer) -> str:
     """The verdict in one sentence, with the interval, the photos and the trials it rests on."""
-    points, interval = 100 * answer.difference.mean, answer.difference.interval
+    points, interval = format_signed(100 * answer.difference.mean, 1), answer.difference.interval
     basis = f"{answer.photos:,} test photos, {answer.trials} trial{'s' * (answer.trials > 1)}"
     ends = f"95 % interval {format_points(interval)}"
     small = "" if max(abs(interval.low), abs(interval.high)) > answer.margin else ", less than the margin"
     match answer.verdict:
         case "helps":
-            return f"Yes, it helps: {points:+.1f} points of accuracy{small} ({ends}; {basis})."
+            return f"Yes, it helps: {points} points of accuracy{small} ({ends}; {basis})."
         case "hurts":
-            return f"No, it hurts: {points:+.1f} points of accuracy{small} ({ends}; {basis})."
+            return f"No, it hurts: {points} points of accuracy{small} ({ends}; {basis})."
         case "no practical difference":
             margin = f"the margin of ±{100 * answer.margin:g} points"
-            return f"No practical difference: {points:+.1f} points of accuracy, within {margin} ({ends}; {basis})."
+            return f"No practical difference: {points} points of accuracy, within {margin} ({ends}; {basis})."
     if answer.trials == 1:
-        return f"Cannot tell from one trial: {points:+.1f} points of accuracy, for these two models ({ends}; {basis})."
-    return f"Cannot tell: {points:+.1f} points of accuracy, and that may be noise ({ends}; {basis})."
+        return f"Cannot tell from one trial: {points} points of accuracy, for these two models ({ends}; {basis})."
+    return f"Cannot tell: {points} points of accuracy, and that may be noise ({ends}; {basis})."
+
+
+def describe_scope(answer: Answer) -> str:
+    """What the verdict is about; empty of one trial, whose verdict says so itself."""
+    if answer.trials == 1:
+        return ""
+    return "The verdict is about new trials on photos like these, not about training on another data set."
+
+
+def describe_guessing(shares: Mapping[str, tuple[float, Interval]], guess: float) -> str:
+    """How right each arm is, and whether that is more than guessing: ``guess`` is the share of the commonest class."""
+    (original, low_high), (augmented, other) = shares.values()
+    return (
+        f"The original arm got {100 * original:.1f} % right (95 % interval {format_percent(low_high)}), "
+        f"the augmented {100 * augmented:.1f} % ({format_percent(other)}). Always answering the most common class gets "
+        f"{100 * guess:.1f} %: {name_better(shares, guess)} clearly better than guessing."
+    )
+
+
+def name_better(shares: Mapping[str, tuple[float, Interval]], guess: float) -> str:
+    """The arms whose whole interval lies above ``guess``, with their verb."""
+    better = [arm for arm, (_, interval) in shares.items() if interval.low > guess]
+    return "both arms are" if len(better) > 1 else f"only the {better[0]} arm is" if better else "neither arm is"
 
 
 def describe_counts(study: Study) -> str:
     """The same in photos."""
-    photos, trials = int(np.isfinite(study.gains).sum()), len(study.trials)
+    tested = np.isfinite(study.gains).sum(axis=0)
+    photos, trials = int(tested.sum()), len(study.trials)
     right = {arm: int(np.nansum(values)) for arm, values in study.right.items()}
     gain = right["augmented"] - right["original"]
     verb = f"got {abs(gain):,} {'more' if gain > 0 else 'fewer'} right than" if gain else "got as many right as"
     answers = f"Of {photos:,} test photos" if trials == 1 else f"Of {photos:,} test answers in {trials} trials"
+    if trials > 1 and tested.min() == tested.max():
+        often = {1: "once", 2: "twice"}.get(int(tested[0]), f"{tested[0]} times")
+        answers += f" (each of the {len(tested):,} photos was tested {often})"
     result = (
         f"{answers} the augmented arm {verb} the original arm ({right['augmented']:,} against {right['original']:,})"
     )
     if trials == 1:
         return f"{result}."
     gains = np.nansum(study.gains, axis=1).astype(int)
-    return f"{result}; from trial to trial the difference ran from {gains.min():+,} to {gains.max():+,} photos."
+    least, most = (format_signed(number, 0) for number in (gains.min(), gains.max()))
+    return f"{result}; from trial to trial the difference ran from {least} to {most} photos."
 
 
 def describe_need(answer: Answer) -> str:
@@ -66,7 +107,8 @@ def describe_need(answer: Answer) -> str:
     photos = f"{answer.trials} trials with about {_count(answer.photos_needed)} photos" if answer.photos_needed else ""
     if not trials and not photos:
         return "Neither more trials alone nor more photos alone would settle it: it takes more of both."
-    return f"By what these trials show, {' or '.join(filter(None, [trials, photos]))} would settle it."
+    needed = " or ".join(filter(None, [trials, photos]))
+    return f"By a rough estimate from these {answer.trials} trials, settling it takes {needed}."
 
 
 def _count(number: int | None) -> str:
@@ -85,5 +127,6 @@ def describe_budget(study: Study) -> str:
         )
     return (
         f"The augmented arm took {steps['augmented']:,.0f} {unit}, the original {steps['original']:,.0f}: a difference "
-        "mixes two causes, augmentation and longer training. `train.budget: steps` in params.yaml tells them apart."
+        f"mixes two causes, augmentation and longer training. `train.budget: steps` in params.yaml gives both arms "
+        f"{steps['augmented']:,.0f} steps, so that augmentation is compared with mere repetition of the photos."
     )
