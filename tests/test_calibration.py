@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stages.comparison.statistics import compute_tango_interval
+from tests import calibration
 from tests.calibration import (
     COVERAGE,
     DIFFERENCES,
@@ -22,9 +23,11 @@ from tests.calibration import (
     Effects,
     Learner,
     Row,
+    Size,
     compute_error,
     draw_tested,
     fill,
+    name_size,
     render_table,
     run_learner,
     score_all,
@@ -122,11 +125,19 @@ def test_one_trial_is_scored_on_its_own_photos() -> None:
 # --- docs/calibration.md ---
 
 TEXT = PAGE.read_text()
-LINES = re.findall(r"^\| (.+?) \| (\d+) \| (\d+) \| (\S+) \| (.+) \|$", TEXT, re.M)
+LINE = re.compile(r"^\| (.+?) \| ([\d,]+) \((\d+)\) \| (\d+) \| (\S+) \| (.+) \|$", re.M)
+LINES = LINE.findall(TEXT)
+
+
+def list_settings(lines: list[tuple[str, ...]]) -> set[tuple[str, int, int, float]]:
+    """Name, photos, trials and true difference in points of every line."""
+    return {
+        (name, int(photos.replace(",", "")), int(trials), float(difference.replace("−", "-")))
+        for name, photos, _, trials, difference, _ in lines
+    }
 
 
 def test_the_page_shows_every_setting() -> None:
-    shown = {(name, int(photos), int(trials), float(difference)) for name, photos, trials, difference, _ in LINES}
     expected = {
         (effects.name, size.photos, trials, 100 * difference)
         for effects in SETTINGS
@@ -134,7 +145,7 @@ def test_the_page_shows_every_setting() -> None:
         for trials in TRIALS
         for difference in DIFFERENCES
     }
-    assert expected <= shown, "run `make calibration` and commit"
+    assert expected <= list_settings(LINES), "run `make calibration` and commit"
     assert {each.name for each in (*LEARNERS, HALVES, EXTREME)} <= {line[0] for line in LINES}
 
 
@@ -145,6 +156,25 @@ def test_on_the_page_ours_keeps_the_bars_everywhere_and_no_other_method_does() -
     assert [name.strip() for name in re.split(r" in \d+ of \d+,?", kept[1].replace("\n", " "))[:-1]] == list(METHODS)
     assert [some == every for some, every in shares] == [False, False, False, True]
     assert len({every for _, every in shares}) == 1
+
+
+def test_the_page_of_a_small_calibration_has_the_same_text_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the numbers it is the committed page, so that words changed here are changed there."""
+    monkeypatch.setattr(calibration, "SIZES", tuple(Size(size.photos, 3, 2, 1) for size in SIZES))
+    for name in ("STUDIES_OF_LEARNER", "STUDIES_OF_EXTREME"):
+        monkeypatch.setattr(calibration, name, 2)
+    page = calibration.render_page(calibration.calibrate())
+    assert max(len(line) for line in page.splitlines() if not line.startswith("|")) <= 120
+    assert list_settings(LINE.findall(page)) >= list_settings([line for line in LINES if "copies" not in line[0]])
+    texts = [re.sub(r"^\|.*\n|[\d.,/\s]+", "", text, flags=re.M) for text in (page, TEXT)]
+    assert texts[0] == texts[1], "run `make calibration` and commit"
+
+
+def test_photos_are_shown_with_those_that_one_trial_tests() -> None:
+    assert [name_size(size.photos) for size in SIZES] == ["28 (6)", "140 (28)", "1,000 (200)"]
+    for size in SIZES:
+        tested = draw_tested(size.photos, 1, np.random.default_rng(0))
+        assert name_size(size.photos).endswith(f"({tested.sum()})")
 
 
 def test_pages_are_filled_without_breaking_tables() -> None:
