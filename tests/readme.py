@@ -2,8 +2,16 @@
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+
+from stages.comparison.statistics import Interval
+from stages.comparison.study import ARMS, spread
+from stages.comparison.summary import compute_guess, estimate_share
+from stages.comparison.words import format_percent, format_points, format_signed, name_better
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -20,29 +28,45 @@ BLOCK = re.compile(r"(<!-- results: .*? -->\n)(.*?)(<!-- /results -->)", re.S)
 
 
 def render_results(read: "dict[str, Any]") -> str:
-    """A table with a row per budget, from the parsed `SOURCES`."""
-    rows = []
+    """A table with a row per budget, from the parsed `SOURCES` and the predictions beside them."""
+    rows, better = [], []
     for budget, label in BUDGETS.items():
         found = read[f"docs/study/{budget}/comparison.json"]
-        steps = {arm: read[f"docs/study/{budget}/{arm}/0.json"]["steps"] for arm in ("original", "augmented")}
+        steps = {arm: read[f"docs/study/{budget}/{arm}/0.json"]["steps"] for arm in ARMS}
         difference = found["difference"]
-        points = (
-            f"{100 * difference['accuracy']:+.1f} ({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f})"
-        )
-        cells = [label.format(**steps), found["trials"], found["test_photos"]]
-        cells += [f"{100 * found[arm]['accuracy']:.1f} %" for arm in ("original", "augmented")]
+        ends = format_points(Interval(difference["low"], difference["high"]))
+        answers = {arm: load_answers(budget, arm, found["trials"]) for arm in ARMS}
+        right = {arm: spread(table, table["pred"] == table["target"]) for arm, table in answers.items()}
+        shares = {arm: estimate_share(values) for arm, values in right.items()}
+        guess = compute_guess(answers["original"]["target"]).accuracy
+        better.append(f"under `{budget}` {name_better(shares, guess)}")
+        cells = [label.format(**steps), found["trials"], found["test_photos"], f"{100 * guess:.1f} %"]
+        cells += [f"{100 * share:.1f} % ({format_percent(interval)})" for share, interval in shares.values()]
+        points = f"{format_signed(100 * difference['accuracy'], 1)} ({ends})"
         rows.append([*cells, points, f"**{found['verdict']}**"])
     header = [
         "`train.budget`",
         "trials",
         "photos",
-        "original",
-        "augmented",
-        "difference, points (95 % interval)",
+        "guessing",
+        "original right",
+        "augmented right",
+        "difference, points",
         "does it help?",
     ]
-    table = [header, ["---", "---:", "---:", "---:", "---:", "---:", "---"], *rows]
-    return "\n".join(["", *(f"| {' | '.join(map(str, cells))} |" for cells in table), "", ""])
+    table = [header, ["---", *["---:"] * 6, "---"], *rows]
+    note = (
+        f"In brackets: 95 % intervals. Guessing: always answering the most common class; {better[0]} clearly better, "
+        f"{better[1]}."
+    )
+    lines = [f"| {' | '.join(map(str, cells))} |" for cells in table]
+    return "\n".join(["", *lines, "", *textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
+
+
+def load_answers(budget: str, arm: str, trials: int) -> pd.DataFrame:
+    """The published answers of an arm: columns trial, path, target, pred."""
+    files = [ROOT / f"docs/study/{budget}/predictions/{arm}-{trial}.csv" for trial in range(trials)]
+    return pd.concat([pd.read_csv(file, dtype=str).assign(trial=trial) for trial, file in enumerate(files)])
 
 
 def render_readme(readme: str, read: "dict[str, Any]") -> str:

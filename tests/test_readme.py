@@ -48,6 +48,12 @@ def test_published_verdict_follows_from_the_published_predictions(budget: str) -
         assert fmean((table["pred"] == table["target"]).mean() for table in tables) == pytest.approx(
             found[arm]["accuracy"]
         )
+        answers = [table.set_index("path") for table in tables]
+        share = estimate_mean(
+            pd.concat([each["pred"] == each["target"] for each in answers], axis=1).astype(float).T.to_numpy()
+        )
+        ends = f"({100 * share.interval.low:.1f} to {100 * share.interval.high:.1f})"
+        assert f" | {100 * share.mean:.1f} % {ends} | " in TEXT
     gains = [
         (after.set_index("path")["pred"] == after.set_index("path")["target"]).astype(float)
         - (before.set_index("path")["pred"] == before.set_index("path")["target"])
