@@ -135,6 +135,13 @@ def test_refuses_names_that_lead_elsewhere(tmp_path: Path, name: str) -> None:
         list_archive(make_zip(tmp_path / "a.zip", {"cats/ok.jpg": b"", name: b""}))
 
 
+def test_refuses_an_entry_without_a_name(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"cats/1.jpg": b"1"})
+    patch(path, 46, 30, b"\0")  # which ends a name
+    with pytest.raises(UserError, match="the entry '' has no name"):
+        list_archive(path)
+
+
 def test_refuses_links(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("cats/1.jpg")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

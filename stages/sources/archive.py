@@ -148,9 +148,9 @@ def list_zip(path: Path) -> Listing:
         archive = zipfile.ZipFile(path)  # closed with the last of the functions that read from it
     except (*DAMAGED, ValueError) as error:
         raise _explain_no_zip(path) from error
+    _check_names(path, archive.infolist())
     files = [member for member in archive.infolist() if not member.is_dir()]
     _check_sizes(path, files)
-    _check_names(path, archive.infolist())
     listing: Listing = {
         member.filename: File(member.file_size, partial(_read_member, archive, member)) for member in files
     }
@@ -189,13 +189,14 @@ def _check_sizes(path: Path, files: list[zipfile.ZipInfo]) -> None:
 
 def _check_names(path: Path, members: list[zipfile.ZipInfo]) -> None:
     # systems differ on whether names that differ in case or in the spelling of accents are one file
-    twins = Counter(
-        unicodedata.normalize("NFC", member.filename).casefold() for member in members if not member.is_dir()
-    )
+    names = (member.filename for member in members)
+    twins = Counter(unicodedata.normalize("NFC", name).casefold() for name in names if not name.endswith("/"))
     for member in members:
         name = member.filename
         problem = None
-        if name.startswith("/") or PureWindowsPath(name).drive or ".." in name.split("/") or "\\" in name:
+        if not name:
+            problem = "has no name"
+        elif name.startswith("/") or PureWindowsPath(name).drive or ".." in name.split("/") or "\\" in name:
             problem = "leads out of the archive, or uses \\ between folders"
         elif stat.S_ISLNK(member.external_attr >> 16):
             problem = "is a link"
