@@ -336,7 +336,7 @@ def test_photos_as_they_are_have_no_adjusted_p(one: Report, several: Report) -> 
         header, _, *rows = next(table for table in list_tables(found.markdown) if table[0][0] == "test photos")
         assert (header[-1], rows[0][0], rows[0][-1]) == ("p (Holm)", "as they are", "–")
         assert all(re.fullmatch(r"[01]\.\d{3}", row[-1]) for row in rows[1:])
-        assert f"there being {len(rows) - 1} operations" in found.markdown
+        assert f"the family of {len(rows) - 1} operations (Holm)" in found.markdown
 
 
 def test_what_guessing_gets_stands_beside_the_arms(one: Report, several: Report) -> None:

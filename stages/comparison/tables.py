@@ -232,8 +232,8 @@ def list_robustness(study: Study) -> Table | None:
     ]
     header = ["test photos", *(f"{arm}, %" for arm in ARMS), "difference, points", "p (Holm)"]
     note = (
-        f"In brackets: 95 % interval. p: adjusted for there being {len(rows) - 1} operations (Holm); the photos as "
-        "they are are not one of them."
+        f"In brackets: 95 % interval. p: adjusted over the family of {len(rows) - 1} operations (Holm), to which the "
+        "first row does not belong."
     )
     return Table(header, rows, note=note)
 

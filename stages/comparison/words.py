@@ -57,11 +57,11 @@ def describe_scope(answer: Answer) -> str:
 
 def describe_guessing(shares: Mapping[str, tuple[float, Interval]], guess: float) -> str:
     """How right each arm is, and whether that is more than guessing: ``guess`` is the share of the commonest class."""
-    (original, low_high), (augmented, other) = shares.values()
+    (original, first), (augmented, second) = shares.values()
     return (
-        f"The original arm got {100 * original:.1f} % right (95 % interval {format_percent(low_high)}), "
-        f"the augmented {100 * augmented:.1f} % ({format_percent(other)}). Always answering the most common class gets "
-        f"{100 * guess:.1f} %: {name_better(shares, guess)} clearly better than guessing."
+        f"The original arm got {100 * original:.1f} % right (95 % interval {format_percent(first)}), "
+        f"the augmented {100 * augmented:.1f} % ({format_percent(second)}). "
+        f"Always answering the most common class gets {100 * guess:.1f} %: {name_better(shares, guess)} clearly better than guessing."
     )
 
 
@@ -105,9 +105,7 @@ def describe_need(answer: Answer) -> str:
         return ""
     trials = f"about {answer.trials_needed:,} trials on these photos" if answer.trials_needed else ""
     photos = f"{answer.trials} trials with about {_count(answer.photos_needed)} photos" if answer.photos_needed else ""
-    if not trials and not photos:
-        return "Neither more trials alone nor more photos alone would settle it: it takes more of both."
-    needed = " or ".join(filter(None, [trials, photos]))
+    needed = " or ".join(filter(None, [trials, photos])) or "both more trials and more photos"
     return f"By a rough estimate from these {answer.trials} trials, settling it takes {needed}."
 
 
