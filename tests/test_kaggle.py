@@ -1,6 +1,8 @@
 """The real kagglehub client against a loopback server: what is kept, retried, passed on, or told to the user."""
 
+import base64
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -200,10 +202,14 @@ def test_a_network_log_in_page_is_not_kaggle(tmp_path: Path) -> None:
 
 def run_fetch(kaggle: Kaggle, home: Path, sources: list[str], **env: str) -> subprocess.CompletedProcess[str]:
     """The whole stage, as DVC runs it."""
+    write_params(home, sources)
+    return run(kaggle, home, "-m", "stages.fetch", **env)
+
+
+def write_params(home: Path, sources: list[str]) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["fetch"] |= {"sources": sources, "kaggle_dataset": "owner/pets", "archive": "mine.zip"}
     (home / "params.yaml").write_text(yaml.safe_dump(params))
-    return run(kaggle, home, "-m", "stages.fetch", **env)
 
 
 def test_the_stage_records_the_version(tmp_path: Path, archive: bytes) -> None:
@@ -233,14 +239,115 @@ def test_without_a_network_the_next_source_is_used_and_it_is_said(tmp_path: Path
 CANARY = "KGAT_canary7d1f"
 
 
-@pytest.mark.parametrize("statuses", [(), (401,)])
-def test_the_token_reaches_kaggle_and_nobody_else(tmp_path: Path, archive: bytes, statuses: tuple[int, ...]) -> None:
-    with serve(Kaggle(archive, statuses=[*statuses])) as kaggle:
-        done = run_fetch(kaggle, tmp_path, ["kaggle"], KAGGLE_API_TOKEN=CANARY)
-    assert kaggle.authorizations[0] == f"Bearer {CANARY}"
-    assert done.returncode == len(statuses)
-    assert "canary" not in done.stdout + done.stderr
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"canary" in path.read_bytes()]
+ENCODED = base64.b64encode(f"me:{CANARY}".encode()).decode()  # as it goes over the wire with a user's name
+TOKEN_FILES = {
+    ".kaggle/access_token": (CANARY, f"Bearer {CANARY}"),
+    ".kaggle/kaggle.json": (json.dumps({"username": "me", "key": CANARY}), f"Basic {ENCODED}"),
+}
+BEHAVIOURS: dict[str, dict[str, object]] = {
+    "none": {},
+    **{f"HTTP {status}": {"statuses": [status] * 9} for status in (400, 401, 403, 404, 429, 500, 503)},
+    "no answer": {"hang": "/api"},
+    "no archive": {"hang": "/blob"},
+    "cut short": {"cut_after": 100, "cuts": 99},
+    "damaged": {"md5_of": b"another"},
+    "a web page": {"login_page": True},
+}
+# the library's own exceptions, uncaught, and a fault of ours while one is handled
+CARELESS = """
+import sys, kagglehub
+from stages.sources import kaggle
+if sys.argv[1] == "library":
+    kagglehub.dataset_download("owner/pets")
+kaggle._explain_status = kaggle._find_cause = None
+kaggle.download_dataset("owner/pets", None, 60)
+"""
+
+
+def find_canary(home: Path, done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Where the token is, other than in the user's own file."""
+    files = {
+        path.as_posix(): path.read_bytes() for path in home.rglob("*") if path.is_file() and ".kaggle" not in path.parts
+    }
+    places = files | {"stdout": done.stdout.encode(), "stderr": done.stderr.encode()}
+    return [name for name, content in places.items() if CANARY.encode() in content or ENCODED.encode() in content]
+
+
+def give_token(home: Path, place: str) -> dict[str, str]:
+    """Put the token into a file, or return the environment that holds it."""
+    if place == "environment":
+        return {"KAGGLE_API_TOKEN": CANARY}
+    (home / place).parent.mkdir()
+    (home / place).write_text(TOKEN_FILES[place][0])
+    return {}
+
+
+def download_with_token(
+    kaggle: Kaggle, home: Path, place: str, deadline: float = 60
+) -> subprocess.CompletedProcess[str]:
+    with serve(kaggle):
+        return run(kaggle, home, "-c", DRIVER, "0", str(deadline), **give_token(home, place))
+
+
+@pytest.mark.parametrize("failure", BEHAVIOURS)
+@pytest.mark.parametrize("place", ["environment", ".kaggle/kaggle.json"])
+def test_the_token_reaches_kaggle_and_nobody_else(tmp_path: Path, archive: bytes, place: str, failure: str) -> None:
+    kaggle = Kaggle(**({"archive": archive} | BEHAVIOURS[failure]))  # type: ignore[arg-type]
+    done = download_with_token(kaggle, tmp_path, place, deadline=2 if "no a" in failure else 60)
+    assert kaggle.authorizations[0] in (f"Bearer {CANARY}", f"Basic {ENCODED}")
+    assert done.returncode == (0 if failure in ("none", "no answer", "no archive") else 1)
+    assert (done.stdout.startswith("unreachable: ")) == (failure in ("no answer", "no archive"))
+    assert find_canary(tmp_path, done) == []
+
+
+@pytest.mark.parametrize("place", TOKEN_FILES)
+def test_the_token_is_found_in_each_file(tmp_path: Path, archive: bytes, place: str) -> None:
+    kaggle = Kaggle(archive)
+    done = download_with_token(kaggle, tmp_path, place)
+    assert (done.returncode, kaggle.authorizations[0]) == (0, TOKEN_FILES[place][1])
+    assert find_canary(tmp_path, done) == []
+
+
+@pytest.mark.parametrize("place", ["environment", ".kaggle/kaggle.json"])
+@pytest.mark.parametrize("whose", ["library", "ours"])
+@pytest.mark.parametrize("status", [401, 0])  # 0: the connection is refused
+def test_no_traceback_holds_the_token(tmp_path: Path, archive: bytes, status: int, whose: str, place: str) -> None:
+    env = give_token(tmp_path, place)
+    with serve(Kaggle(archive, statuses=[status])) as kaggle:
+        if status:
+            done = run(kaggle, tmp_path, "-c", CARELESS, whose, **env)
+    if not status:  # nobody listens there any more
+        done = run(kaggle, tmp_path, "-c", CARELESS, whose, **env)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert find_canary(tmp_path, done) == []
+
+
+@pytest.mark.parametrize(("place", "failure"), [("environment", "none"), (".kaggle/kaggle.json", "HTTP 401")])
+def test_neither_dvc_nor_mlflow_keeps_the_token(tmp_path: Path, archive: bytes, place: str, failure: str) -> None:
+    """The stage as DVC runs it, and a run of MLflow beside it."""
+    for name in ("stages", "dvc.yaml"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    write_params(tmp_path, ["kaggle"])
+    env = give_token(tmp_path, place) | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    with serve(Kaggle(**({"archive": archive} | BEHAVIOURS[failure]))) as kaggle:  # type: ignore[arg-type]
+        assert run(kaggle, tmp_path, "-m", "dvc", "init", "--no-scm", "--quiet", **env).returncode == 0
+        done = run(kaggle, tmp_path, "-m", "dvc", "repro", "--verbose", "fetch", **env)
+        assert (kaggle.authorizations[0] != "", done.returncode == 0) == (True, failure == "none")
+        assert find_canary(tmp_path, done) == []
+        tracked = run(kaggle, tmp_path, "-c", TRACKED, **env)
+    assert (tracked.returncode, (tmp_path / "mlflow.db").exists()) == (0, True), tracked.stderr
+    assert find_canary(tmp_path, tracked) == []
+
+
+TRACKED = """
+import mlflow
+from stages.common import tracking
+tracking.open_store()
+with mlflow.start_run(run_name="original-0", tags=tracking.describe_workspace()):
+    mlflow.log_params({"seed": 0})
+"""
 
 
 @pytest.mark.parametrize("token", [f"{CANARY}\nx", f"{CANARY}\u2026", CANARY * 100])
