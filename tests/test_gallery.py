@@ -113,6 +113,7 @@ def test_operations_are_described_in_order_without_seeds() -> None:
         "2 hflip",
         "3 random noise: mean 0, var 0.01",
     ]
+    assert describe_operations([{"name": "rotate", "degrees": -12.3}]) == ["1 rotate: degrees −12.3"]
 
 
 def load(root: Path, classes: int) -> Study:

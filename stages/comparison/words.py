@@ -61,7 +61,8 @@ def describe_guessing(shares: Mapping[str, tuple[float, Interval]], guess: float
     return (
         f"The original arm got {100 * original:.1f} % right (95 % interval {format_percent(first)}), "
         f"the augmented {100 * augmented:.1f} % ({format_percent(second)}). "
-        f"Always answering the most common class gets {100 * guess:.1f} %: {name_better(shares, guess)} clearly better than guessing."
+        f"Always answering the most common class gets {100 * guess:.1f} %: "
+        f"{name_better(shares, guess)} clearly better than guessing."
     )
 
 
