@@ -6,13 +6,16 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -24,6 +27,8 @@ from stages.doctor.store import check_runs, check_store
 from tests.conftest import ROOT
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "MLFLOW_"))}
+# the real Makefile in another folder; what it sets up there is already here
+MAKE = ["make", "--file", str(ROOT / "Makefile"), "--old-file", ".venv/.ready"]
 
 
 def find_port() -> int:
@@ -47,7 +52,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a real `make ui` on a store of its own. The set-up is that of these tests."""
     folder, port = tmp_path_factory.mktemp("ui"), find_port()
     (folder / ".dvc").mkdir()
-    command = ["make", "--file", str(ROOT / "Makefile"), "--old-file", ".venv/.ready", "ui", f"PORT={port}"]
+    command = [*MAKE, "ui", f"PORT={port}"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     process = subprocess.Popen(
         command, cwd=folder, env=ENVIRONMENT | {"PATH": path, "PYTHONPATH": str(ROOT)}, start_new_session=True
@@ -248,3 +253,95 @@ def test_set_up_installs_nothing_without_its_hash() -> None:
     installs = [line for line in makefile.splitlines() if re.search(r"\bpip (install|sync)\b", line)]
     assert len(installs) == 2
     assert all("--require-hashes" in line for line in installs)
+
+
+class Advisories(BaseHTTPRequestHandler):
+    """The two calls of osv.dev: one package has an advisory."""
+
+    def do_POST(self) -> None:
+        queries = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
+        found = {"vulns": [{"id": "GHSA-xxxx", "modified": "2026-01-01T00:00:00Z"}]}
+        asked = [query["package"]["name"] for query in queries]
+        self.answer({"results": [found if name == "bad" else {} for name in asked]})
+
+    def do_GET(self) -> None:
+        self.answer({"id": "GHSA-xxxx", "modified": "2026-01-01T00:00:00Z", "summary": "Runs code", "affected": []})
+
+    def answer(self, value: dict[str, object]) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def osv() -> Iterator[int]:
+    """The port of an advisory database."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Advisories) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def audit(folder: Path, packages: list[str], port: int) -> subprocess.CompletedProcess[str]:
+    """A real `make audit` of packages that lie in a folder, so that no index is needed."""
+    for name in packages:
+        with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+            info = f"{name}-1.0.dist-info"
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+    (folder / "requirements.txt").write_text("".join(f"{name}==1.0\n" for name in packages))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        [*MAKE, "audit", f"OSV=http://127.0.0.1:{port}"],
+        cwd=folder,
+        env=ENVIRONMENT | {"PATH": path, "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(folder), "UV_HTTP_RETRIES": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_audit_passes_when_nothing_is_known(tmp_path: Path, osv: int) -> None:
+    done = audit(tmp_path, ["good", "fine"], osv)
+    assert done.returncode == 0, done.stderr
+    assert "no known vulnerabilities" in done.stderr
+    assert "in 2 packages" in done.stderr
+
+
+def test_audit_fails_on_an_advisory(tmp_path: Path, osv: int) -> None:
+    done = audit(tmp_path, ["good", "bad"], osv)
+    assert done.returncode == 2
+    assert "GHSA-xxxx: Runs code" in done.stdout
+
+
+def test_audit_that_cannot_ask_is_no_pass(tmp_path: Path) -> None:
+    assert audit(tmp_path, ["good"], find_port()).returncode == 2
+
+
+def test_ci_runs_the_audit_or_says_that_it_could_not(tmp_path: Path) -> None:
+    """With a `make` that only says what it was asked for, and a network in which nothing is found."""
+    for name, program in {".venv/bin/python": f'exec {sys.executable} "$@"', "bin/make": 'echo "make $*"'}.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci")
+    proxy = f"http://127.0.0.1:{find_port()}"
+    done = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "https_proxy": proxy, "no_proxy": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == ["make test", "audit: SKIPPED, as api.osv.dev cannot be reached from here"]
