@@ -406,14 +406,20 @@ def test_orphaned_runs(home: Path, name: str, age_ms: int, tags: dict[str, str],
     assert client.get_run(run).info.status == status
 
 
-def test_run_that_evaluate_was_adding_to_had_finished(home: Path) -> None:
+def test_run_that_was_opened_again(home: Path) -> None:
+    """By evaluate, to add the model of a training that is done; by a training that went on and was killed again."""
     client = tracking.open_store()
-    run = make_run(client, "original-0", 3 * HOUR_MS)
-    ended = int(time.time() * 1000) - 2 * HOUR_MS
-    client.set_terminated(run, end_time=ended)
-    client.update_run(run, "RUNNING")
+    adding, done, killed = (make_run(client, f"original-{trial}", 3 * HOUR_MS) for trial in range(3))
+    ended = {adding: int(time.time() * 1000), done: int(time.time() * 1000) - 2 * HOUR_MS, killed: 1}
+    for run, end in ended.items():
+        client.set_terminated(run, end_time=end)
+        client.update_run(run, "RUNNING")
+    client.set_tag(adding, tracking.MODEL_TAG, "aaa")
+    client.set_tag(done, tracking.MODEL_TAG, "bbb")
     mend(store.check_runs(home))
-    assert (client.get_run(run).info.status, client.get_run(run).info.end_time) == ("FINISHED", ended)
+    found = [client.get_run(run).info for run in ended]
+    assert [info.status for info in found] == ["RUNNING", "FINISHED", "KILLED"]
+    assert [info.end_time == end for info, end in zip(found, ended.values(), strict=True)] == [True, True, False]
 
 
 def test_old_run_that_still_logs_is_alive(home: Path) -> None:

@@ -143,18 +143,19 @@ def check_runs(root: Path) -> Iterator[Problem]:
     """No tracked run claims to be running when nothing does."""
     if not exists(root) or any(check_store(root)):
         return
-    from stages.common.tracking import EXPERIMENT, open_store
+    from stages.common.tracking import EXPERIMENT, MODEL_TAG, open_store
 
     client = open_store()
     experiment = client.get_experiment_by_name(EXPERIMENT)
     for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
         if is_orphan(root, client, run):
-            # evaluate opens the run of a training that has ended once more, to add the model
-            status = "FINISHED" if run.info.end_time else "KILLED"
+            # evaluate opens the run of a model that is done once more, to add it
+            done = run.info.end_time is not None and MODEL_TAG in run.data.tags
+            status = "FINISHED" if done else "KILLED"
             yield Problem(
                 f"run {run.info.run_name} ({run.info.run_id}) claims to be running, but nothing runs it",
                 f"mark it as {status}",
-                partial(client.set_terminated, run.info.run_id, status, run.info.end_time),
+                partial(client.set_terminated, run.info.run_id, status, run.info.end_time if done else None),
             )
 
 
@@ -165,11 +166,13 @@ def is_orphan(root: Path, client: Any, run: Any) -> bool:
     left when it has been silent for an hour: a comparison, a restored run, one that is added to, and on a server also
     that of another machine.
     """
+    from stages.common.tracking import MODEL_TAG
+
     name = run.info.run_name or ""
     trains = bool(re.fullmatch(r"\w+-\d+", name))
     if trains and any(is_held(path) for path in (root / ".dvc/tmp").rglob(f"{name}.lock")):
         return False
-    if trains and find_database(root) and not run.info.end_time and "restored" not in run.data.tags:
+    if trains and find_database(root) and not {MODEL_TAG, "restored"} & set(run.data.tags):
         return True
     signs = [run.info.start_time, run.info.end_time or 0]
     signs += [point.timestamp for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
