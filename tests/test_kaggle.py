@@ -194,6 +194,13 @@ def test_a_server_that_hangs_meets_the_deadline(tmp_path: Path, archive: bytes, 
     assert done.stdout == "unreachable: Kaggle took longer than fetch.kaggle_deadline_s, 1 s\n"
 
 
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, archive: bytes) -> None:
+    done = download(Kaggle(archive), tmp_path, KAGGLEHUB_CACHE="/dev/null/cache")
+    assert done.returncode == 1
+    assert "Kaggle's files cannot be stored in /dev/null/cache (Not a directory). Make room there" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_network_log_in_page_is_not_kaggle(tmp_path: Path) -> None:
     done = download(Kaggle(login_page=True), tmp_path)
     assert done.returncode == 1
