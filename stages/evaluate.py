@@ -11,7 +11,9 @@ Command python -m stages.evaluate --trial 0   (28 photos, 224 copies: about 50 s
 """
 
 import argparse
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from stages.common.answers import (
     tabulate_copies,
     tabulate_operation,
 )
-from stages.common.dataset import load_images
+from stages.common.dataset import load_images, normalize
 from stages.common.errors import UserError, run_stage
 from stages.common.figures import plot_confusion, plot_learning_curves
 from stages.common.files import write_json
@@ -39,6 +41,7 @@ from stages.common.metrics import Probabilities, compute_metrics, compute_softma
 from stages.common.model import PREDICTION_BATCH, load_model, load_run, predict_logits
 from stages.common.operations import apply_each
 from stages.common.params import AugmentParams, load_params
+from stages.training.journal import Journal, replay_journals, tell
 
 ARMS = ("original", "augmented")
 
@@ -77,7 +80,13 @@ def main() -> None:
         predictions = tabulate(test, probabilities, class_names)
         metrics = describe(run, photos, len(test)) | metrics
         save(metrics, predictions)
-        track(metrics, run, compute_accuracies(robustness, arm))
+        example = normalize(images.pixels[:2]).contiguous()
+        if reason := tracking.attempt(partial(track, metrics, run, compute_accuracies(robustness, arm), example)):
+            print(
+                f"warning: {arm}, trial {trial} is not in the tracking store: {reason}. Once the store is back, "
+                f"`dvc repro --force --single-item evaluate@{trial}` tells it.",
+                file=sys.stderr,
+            )
         print(f"evaluate: trial {trial}: {arm} {count_correct(predictions)} of {len(test)} test photos right")
 
 
@@ -155,15 +164,17 @@ def list_files(metrics: dict[str, Any]) -> tuple[Path, Path, Path]:
     return Path("metrics", arm, f"{trial}.json"), Path("metrics/predictions", name), Path("metrics/history", name)
 
 
-def track(metrics: dict[str, Any], run: dict[str, Any], robustness: dict[str, float]) -> None:
+def track(metrics: dict[str, Any], run: dict[str, Any], robustness: dict[str, float], example: torch.Tensor) -> None:
     """Add the results to the MLflow run that made the model, or to a new one when the store has none."""
+    replay_journals()
     client = tracking.open_store()
     history = pd.read_csv(list_files(metrics)[2])
-    tags = {key: str(metrics[key]) for key in ("arm", "trial", "source", "model_sha256")}
-    tags["source_version"] = metrics["version"]
-    tracked = tracking.find_run(client, metrics["arm"], metrics["trial"], run["model_sha256"])
-    if tracked is None:
-        tracked = tracking.restore_run(client, f"{metrics['arm']}-{metrics['trial']}", run["params"], tags, history)
+    find = partial(tracking.find_run, client, metrics["arm"], metrics["trial"], run["model_sha256"])
+    if find() is None:
+        tell(restore_journal(metrics, run, history))
+    tracked = find()
+    folder = Path("models", metrics["arm"], str(metrics["trial"]))
+    tracking.store_model(client, tracked, lambda: load_model(folder, run).eval(), example, run["versions"])
     results = {f"evaluate/{key}": value for key, value in metrics.items() if isinstance(value, float)}
     results |= {f"robustness/{operation}": accuracy for operation, accuracy in robustness.items()}
     tracking.add_results(client, tracked, results, step=0)  # MLflow draws bars of what has no epochs
@@ -172,6 +183,20 @@ def track(metrics: dict[str, Any], run: dict[str, Any], robustness: dict[str, fl
     confusion = plot_confusion({metrics["arm"]: metrics["confusion_matrix"]}, metrics["class_names"])
     tracking.add_figure(client, tracked, confusion, "confusion.png")
     tracking.add_figure(client, tracked, plot_learning_curves({metrics["arm"]: [history]}), "learning_curves.png")
+
+
+def restore_journal(metrics: dict[str, Any], run: dict[str, Any], history: pd.DataFrame) -> Journal:
+    """The journal of a model that came from DVC's cache, from what is on disk."""
+    tags = {key: str(metrics[key]) for key in ("arm", "trial", "source")} | {"source_version": metrics["version"]}
+    journal = Journal(
+        name=f"{metrics['arm']}-{metrics['trial']}",
+        params={key: str(value) for key, value in run["params"].items()},
+        tags=tags | tracking.describe_workspace() | {"restored": "true"},
+    )
+    for row in history.to_dict("records"):
+        journal.add_epoch(int(row.pop("epoch")), {str(key): float(value) for key, value in row.items()})
+    journal.end(run["model_sha256"])
+    return journal
 
 
 if __name__ == "__main__":

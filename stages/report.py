@@ -10,6 +10,7 @@ Writes  metrics/comparison.json: the verdict and a few numbers, for `dvc metrics
 Command python -m stages.report   (about 10 seconds)
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def main() -> None:
     write_json(COMPARISON, comparison)
     write_bytes(REPORT, pages.render_markdown(content, drawn).encode())
     write_bytes(PAGE, page.encode())
-    track(study, comparison)
+    if reason := tracking.attempt(lambda: track(study, comparison)):
+        remedy = "Once the store is back, `dvc repro --force --single-item report` tells it."
+        print(f"warning: this comparison is not in the tracking store: {reason}. {remedy}", file=sys.stderr)
     print(summarise(comparison, answer, describe_photos(study)))
 
 

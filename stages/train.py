@@ -9,34 +9,26 @@ Command python -m stages.train --arm original --trial 0 --budget data/budget/0.j
         (112 images: about 2 minutes on 2 cores with bf16; 336 images: about 6 minutes)
 
 Both arms of a trial start from the same weights. The last epoch is the model: the test photos are watched at
-every epoch, but nothing is chosen by them.
+every epoch, but nothing is chosen by them. A training that was killed goes on where it was, to the same bytes.
 """
 
 import argparse
 import hashlib
 import json
-import math
-import sys
-import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 from torchvision.models import ResNet
-from tqdm import tqdm
 
 from stages.common import tracking
-from stages.common.dataset import Images, load_images, normalize
+from stages.common.dataset import load_images
 from stages.common.errors import UserError, run_stage
+from stages.common.faults import kill_point
 from stages.common.files import compute_sha256, replace_dir, write_bytes, write_json
-from stages.common.hardware import Machine, make_deterministic, select_machine
-from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest
-from stages.common.metrics import compute_metrics, compute_softmax
+from stages.common.hardware import make_deterministic, select_machine
+from stages.common.manifest import COPY_COLUMNS, PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest
 from stages.common.model import (
     LAYERS_FILE,
     MODEL_FILE,
@@ -45,29 +37,14 @@ from stages.common.model import (
     compute_weights_sha256,
     encode_weights,
     list_layers,
-    predict_logits,
 )
-from stages.common.params import Params, TrainParams, flatten, load_params
+from stages.common.params import Params, flatten, load_params
 from stages.common.seeds import derive_seed
+from stages.training.journal import Journal, track_run
+from stages.training.loop import Task, Trainer, count_work
+from stages.training.resume import catch_stop, lock_training, open_slots
 
-WATCHED = ("accuracy", "precision", "recall", "f1")
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is trained on what, and how.
-
-    ``repeats``: how often an epoch shows each train image. ``seed``: that of the trial's batch order.
-    """
-
-    train: Images
-    test: Images
-    repeats: int
-    class_names: list[str]
-    params: TrainParams
-    seed: int
-    machine: Machine
 
 
 def main() -> None:
@@ -99,6 +76,7 @@ def main() -> None:
         **machine.describe(),
     }
     print(describe(run))
+    print(explain_machine(run), end="")
     task = Task(
         train=load_images(train_manifest, class_names, params.train.image_size),
         test=load_images(test_manifest, class_names, params.train.image_size),
@@ -109,30 +87,64 @@ def main() -> None:
         machine=machine,
     )
     name = f"{args.arm}-{args.trial}"
-    with tracking.start_run(name, collect_params(params, args.arm), build_tags(run)):
-        for path in args.manifests:
-            tracking.log_dataset(load_manifest(path, []), path, run["manifests"][path.as_posix()])
-        history = train_model(model.to(machine.device), task)
-        weights = encode_weights(model)
-        run["model_sha256"] = hashlib.sha256(weights).hexdigest()
-        layers = list_layers(model).to_csv(index=False, lineterminator="\n").encode()
-        tracking.log_file(layers, LAYERS_FILE)
-        tracking.log_model(model.cpu().eval(), normalize(task.test.pixels[:2]).contiguous(), run["versions"])
-        tracking.set_model_tag(run["model_sha256"])
+    with (
+        lock_training(name),
+        catch_stop() as stop,
+        open_slots(name, run, stop) as slots,
+        track_run(slots.folder, start_journal(name, params, run)) as tracked,
+    ):
+        history = Trainer(model.to(machine.device), task, slots).run(tracked)
+        kill_point("after-last-save")
+        save_results(model, history, run)
+        slots.remove()
+        tracked.log_file(encode_layers(model), LAYERS_FILE)
+        tracked.finish(run["model_sha256"])
 
-    with replace_dir(Path("models", args.arm, str(args.trial))) as folder:
+
+def start_journal(name: str, params: Params, run: dict[str, Any]) -> Journal:
+    """What the tracked run of this training begins with."""
+    logged = collect_params(params, run["arm"])
+    return Journal(
+        name=name,
+        params={key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in logged.items()},
+        tags=build_tags(run) | tracking.describe_workspace(),
+        manifests=run["manifests"],
+    )
+
+
+def save_results(model: ResNet, history: pd.DataFrame, run: dict[str, Any]) -> None:
+    """Write the model, what ran, and the history; adds the model's hash to ``run``."""
+    weights = encode_weights(model)
+    run["model_sha256"] = hashlib.sha256(weights).hexdigest()
+    with replace_dir(Path("models", run["arm"], str(run["trial"]))) as folder:
         write_bytes(folder / MODEL_FILE, weights)
-        write_bytes(folder / LAYERS_FILE, layers)
+        write_bytes(folder / LAYERS_FILE, encode_layers(model))
         write_json(folder / RUN_FILE, run)
-    write_bytes(Path(f"metrics/history/{name}.csv"), history.to_csv(index=False, lineterminator="\n").encode())
+    table = history.to_csv(index=False, lineterminator="\n").encode()
+    write_bytes(Path(f"metrics/history/{run['arm']}-{run['trial']}.csv"), table)
+
+
+def encode_layers(model: ResNet) -> bytes:
+    """The list of layers as CSV."""
+    return list_layers(model).to_csv(index=False, lineterminator="\n").encode()
 
 
 def read_manifests(paths: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The train images of all manifests, and the test photos of the first."""
+    """The train images of all manifests, and the test photos of the first.
+
+    Raises UserError when a copy is not of a train photo: it would show the model what it is tested on.
+    """
     split = load_manifest(paths[0], SPLIT_COLUMNS)
-    copies = [load_manifest(path, ["path", "class", "sha256"]) for path in paths[1:]]
-    train = pd.concat([split[split["split"] == "train"], *copies], ignore_index=True)
-    return train, split[split["split"] == "test"].reset_index(drop=True)
+    train, test = (split[split["split"] == side].reset_index(drop=True) for side in ("train", "test"))
+    copies = [load_manifest(path, COPY_COLUMNS) for path in paths[1:]]
+    for path, manifest in zip(paths[1:], copies, strict=True):
+        strangers = set(manifest["source_path"]) - set(train["path"])
+        if strangers:
+            raise UserError(
+                f"{path} has copies of {len(strangers)} photos that are not train photos of {paths[0]}, such as "
+                f"{min(strangers)}. Run `dvc repro`, which makes both."
+            )
+    return pd.concat([train, *copies], ignore_index=True), test
 
 
 def read_budget(path: Path | None) -> dict[str, Any]:
@@ -144,94 +156,6 @@ def read_budget(path: Path | None) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}). Run `dvc repro` to make it again.") from error
     return found
-
-
-def count_work(num_images: int, repeats: int, params: TrainParams) -> dict[str, int]:
-    """How much training an arm gets."""
-    steps = params.epochs * len(split_batches(np.arange(repeats * num_images), params.batch_size))
-    return {
-        "epochs": params.epochs,
-        "steps": steps,
-        "train_images": num_images,
-        "image_presentations": params.epochs * repeats * num_images,
-    }
-
-
-def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cut an order `[N]` into batches; a lone last image joins the batch before it.
-
-    Batch norm cannot normalize a single image whose feature map is 1x1, as it is below 64 pixels.
-    """
-    starts = list(range(0, len(order), batch_size))
-    if len(starts) > 1 and len(order) % batch_size == 1:
-        starts.pop()
-    return np.split(order, starts[1:])
-
-
-def train_model(model: ResNet, task: Task) -> pd.DataFrame:
-    """Train in place, logging every epoch and keeping checkpoints.
-
-    Returns: history, one row per epoch.
-    """
-    optimizer = torch.optim.Adam(model.parameters(), lr=task.params.learning_rate)
-    epochs, num_images = task.params.epochs, len(task.train.targets)
-    total = count_work(num_images, task.repeats, task.params)["steps"]
-    history = []
-    with tqdm(total=total, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
-        for epoch in range(1, epochs + 1):
-            bar.set_description(f"epoch {epoch}/{epochs}")
-            started = time.perf_counter()
-            row = train_one_epoch(model, optimizer, task, epoch, bar)
-            seconds = time.perf_counter() - started
-            row |= watch(model, task)
-            history.append({"epoch": epoch, **row})
-            speed = {"train/images_per_second": task.repeats * num_images / seconds, "train/seconds_per_epoch": seconds}
-            tracking.log_epoch(epoch, row | speed)
-            bar.write(describe_epoch(epoch, epochs, row | speed), file=sys.stdout)
-            if epoch % task.params.checkpoint_every == 0 and epoch < epochs:
-                tracking.log_file(encode_weights(model), f"checkpoints/epoch-{epoch:03d}.safetensors")
-    return pd.DataFrame(history)
-
-
-def train_one_epoch(
-    model: ResNet, optimizer: torch.optim.Optimizer, task: Task, epoch: int, bar: "tqdm[Any]"
-) -> dict[str, float]:
-    """``repeats`` passes over the train images, shuffled together by the seed and the epoch.
-
-    Raises UserError when the loss is not finite.
-
-    Returns: mean loss and accuracy of the predictions that the model learned from.
-    """
-    model.train()
-    num_images = len(task.train.targets)
-    order = np.random.default_rng(derive_seed(task.seed, epoch)).permutation(task.repeats * num_images) % num_images
-    loss_sum, correct = 0.0, 0
-    for batch in split_batches(order, task.params.batch_size):
-        images = task.train.pixels[batch].to(task.machine.device)
-        targets = task.train.targets[batch].to(task.machine.device)
-        with task.machine.autocast():
-            logits = model(normalize(images))  # [B, C]
-            loss = nn.functional.cross_entropy(logits, targets)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if not math.isfinite(loss.item()):
-            raise UserError(
-                f"the loss became {loss.item()} in epoch {epoch}, step {bar.n + 1} of {bar.total}. "
-                "Lower train.learning_rate in params.yaml, or set train.precision to fp32."
-            )
-        loss_sum += loss.item() * len(batch)
-        correct += int((logits.argmax(dim=1) == targets).sum())
-        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        bar.update()
-    return {"train/loss": loss_sum / len(order), "train/accuracy": correct / len(order)}
-
-
-def watch(model: ResNet, task: Task) -> dict[str, float]:
-    """Test metrics after an epoch, to look at, not to choose by."""
-    logits = predict_logits(model, task.test.pixels, task.machine)
-    metrics = compute_metrics(task.test.targets.numpy(), compute_softmax(logits.numpy()), task.class_names)
-    return {"test/loss": metrics["log_loss"], **{f"test/{key}": metrics[key] for key in WATCHED}}
 
 
 def collect_params(params: Params, arm: str) -> dict[str, Any]:
@@ -258,12 +182,18 @@ def describe(run: dict[str, Any]) -> str:
     )
 
 
-def describe_epoch(epoch: int, epochs: int, row: dict[str, float]) -> str:
-    """One line for the terminal, after an epoch."""
-    return (
-        f"  epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row['train/loss']:.4f}  "
-        f"test accuracy {row['test/accuracy']:.3f}  {row['train/images_per_second']:.1f} images/s"
-    )
+def explain_machine(run: dict[str, Any]) -> str:
+    """What differs from the machine of the result at hand, and so explains another model and another dvc.lock."""
+    path = Path("metrics", run["arm"], f"{run['trial']}.json")
+    try:
+        before = flatten(json.loads(path.read_text())["trained_on"])
+    except (OSError, ValueError, LookupError, AttributeError):
+        return ""  # no result yet
+    now = flatten({key: run[key] for key in ("device", "cpu_capability", "threads", "precision", "versions")})
+    differences = [f"{key} {before.get(key)} -> {value}" for key, value in now.items() if before.get(key) != value]
+    if not differences:
+        return ""
+    return f"  not the machine of {path}, expect another model: {', '.join(differences)}\n"
 
 
 if __name__ == "__main__":

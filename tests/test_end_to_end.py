@@ -7,9 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,17 +24,8 @@ from stages.common.manifest import SPLIT_COLUMNS, load_manifest
 from stages.common.model import load_model, load_run, predict_logits
 from stages.common.params import IDENTITY, load_params
 from stages.common.tracking import EXPERIMENT
-from stages.sources.sample import read_sample
-from tests.conftest import ROOT, change_params
-
-SMALL = {
-    "trials": [0],
-    "fetch.sources": ["archive"],
-    "augment.max_side": 128,
-    "train.image_size": 32,
-    "train.epochs": 2,
-    "train.checkpoint_every": 1,
-}
+from tests.clone import SMALL, call, clone, pack_photos
+from tests.conftest import change_params
 
 
 @dataclass
@@ -54,24 +42,8 @@ class Story:
     logits: np.ndarray = field(default_factory=lambda: np.empty(0))  # of the model that MLflow stored
 
     def call(self, command: str) -> str:
-        """Run a command as a user in this clone would, with the virtual environment's programs on the PATH."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
-        environment = kept | {
-            "HOME": str(self.folder.parent),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "OMP_NUM_THREADS": "1",
-            "GIT_AUTHOR_NAME": "test",
-            "GIT_AUTHOR_EMAIL": "test@example.org",
-            "GIT_COMMITTER_NAME": "test",
-            "GIT_COMMITTER_EMAIL": "test@example.org",
-        }
-        pipe = subprocess.PIPE
-        done = subprocess.run(
-            command.split(), cwd=self.folder, env=environment, check=False, stdout=pipe, stderr=subprocess.STDOUT
-        )
-        output = done.stdout.decode()
-        assert done.returncode == 0, f"{command}\n{output}"
-        return output
+        """Run a command in the clone and return what it printed."""
+        return call(self.folder, command)
 
     def play(self, name: str, command: str) -> None:
         """Run a command and keep what it printed, dvc.lock, and the runs in the store, under ``name``."""
@@ -110,28 +82,6 @@ def read_test_photos(folder: Path) -> torch.Tensor:
     manifest = load_manifest(folder / "data/split/0.csv", SPLIT_COLUMNS).head(3)
     manifest["path"] = [str(folder / path) for path in manifest["path"]]
     return load_images(manifest, ["cats", "dogs"], 32).pixels
-
-
-def clone(folder: Path) -> None:
-    """What git would clone, were everything here committed."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).exists() and not name.startswith(("metrics/", "docs/")) and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-
-
-def pack_photos(archive: Path) -> None:
-    """Ten drawings of each class, in the layout of the Kaggle archive."""
-    with zipfile.ZipFile(archive, "w") as file:
-        for name, data in read_sample():
-            if re.search(r"_0(0\d|10)\.jpg$", name):
-                file.writestr(f"test/{name}", data)
 
 
 @pytest.fixture(scope="module")

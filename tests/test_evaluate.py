@@ -99,7 +99,7 @@ def run_evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]
     monkeypatch.setattr(evaluate, "load_run", lambda folder: run | {"arm": folder.parent.name})
     monkeypatch.setattr(evaluate, "load_predict", lambda folder, run: stand_in)
     monkeypatch.setattr(
-        evaluate, "track", lambda metrics, run, robustness: tracked.update({metrics["arm"]: robustness})
+        evaluate, "track", lambda metrics, run, robustness, example: tracked.update({metrics["arm"]: robustness})
     )
     monkeypatch.setattr(sys, "argv", ["stage", "--trial", "0"])
     for stage in (split, augment, evaluate):

@@ -21,7 +21,7 @@ from stages.common.dataset import load_images
 from stages.common.errors import UserError
 from stages.common.files import write_bytes, write_json
 from stages.common.manifest import COPY_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest
-from stages.common.model import MODEL_FILE, RUN_FILE, build_model, encode_weights
+from stages.common.model import MODEL_FILE, RUN_FILE, RUN_KEYS, build_model, encode_weights
 from stages.common.params import load_params
 from tests.conftest import ROOT, change_params
 from tests.pictures import make_jpeg, make_zip
@@ -188,7 +188,7 @@ def trained(prepared: pd.DataFrame, weights: bytes) -> Path:
     """Both arms' models, untrained but whole. Returns the folder of the augmented arm."""
     for arm in evaluate.ARMS:
         write_bytes(Path("models", arm, "0", MODEL_FILE), weights)
-        run = {
+        run = dict.fromkeys(RUN_KEYS, 0) | {
             "class_names": CLASS_NAMES,
             "initial_weights_sha256": "same",
             "model_sha256": hashlib.sha256(weights).hexdigest(),
@@ -212,6 +212,7 @@ def test_a_changed_model_stops_evaluate(trained: Path, monkeypatch: pytest.Monke
         ('"dogs"', '"hogs"', r"the augmented model knows \['cats', 'hogs'\], the photos have \['cats', 'dogs'\]"),
         ('"same"', '"sane"', "the two arms started from different weights"),
         ('"precision"', 'precision"', r"models/augmented/0/run\.json cannot be read"),
+        ('"precision"', '"decision"', r"models/augmented/0/run\.json says nothing of precision"),
     ],
 )
 def test_a_changed_record_of_a_run_stops_evaluate(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.errors import UserError
+from stages.common.faults import kill_point
 
 
 @contextmanager
@@ -32,13 +33,19 @@ def replace_dir(target: Path) -> Iterator[Path]:
 
 
 def write_bytes(target: Path, data: bytes) -> None:
-    """Write ``data`` to ``target`` in one step. Raises UserError when the disk is full or read-only."""
+    """Write ``data`` to ``target`` in one step that survives a power cut.
+
+    Raises UserError when the disk is full or read-only.
+    """
     partial = _partial(target)
     with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_bytes(data)
+            _write_through(partial, data)
+            kill_point(f"before-rename {target.name}")
             partial.replace(target)
+            _sync_dir(target.parent)
+            kill_point(f"after-rename {target.name}")
         finally:
             partial.unlink(missing_ok=True)
 
@@ -52,6 +59,24 @@ def compute_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    half = len(data) // 2
+    with path.open("wb") as file:
+        file.write(data[:half])
+        kill_point(f"mid-write {path.stem}")
+        file.write(data[half:])
+        file.flush()
+        os.fsync(file.fileno())  # without it a rename can reach the disk before the bytes do
+
+
+def _sync_dir(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _partial(target: Path) -> Path:

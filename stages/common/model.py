@@ -19,6 +19,12 @@ MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
 LAYERS_FILE = "layers.csv"
 
+RUN_KEYS = (
+    *("arm", "trial", "class_names", "params", "train_images", "steps", "image_presentations"),
+    *("initial_weights_sha256", "model_sha256", "device", "cpu_capability", "threads", "precision", "versions"),
+)
+"""What evaluate wants to know of a training; train writes more."""
+
 # Fixed, as rounding depends on it: evaluate must find exactly what train saw
 PREDICTION_BATCH = 64
 
@@ -42,11 +48,13 @@ def compute_weights_sha256(model: ResNet) -> str:
 
 
 def load_run(folder: Path) -> dict[str, Any]:
-    """What was run to make the model in ``folder``. Raises UserError when it cannot be read."""
+    """What was run to make the model in ``folder``. Raises UserError when it cannot be read or says too little."""
     try:
         run: dict[str, Any] = json.loads((folder / RUN_FILE).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / RUN_FILE} cannot be read ({error}). Run `dvc repro` to make it again.") from error
+    if missing := [key for key in RUN_KEYS if key not in run]:
+        raise UserError(f"{folder / RUN_FILE} says nothing of {', '.join(missing)}. Run `dvc repro` to make it again.")
     return run
 
 

@@ -1,33 +1,30 @@
 """MLflow: one experiment, one run per arm and trial, in one store for every DVC experiment.
 
-The only module that imports mlflow. The store is ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` and
+The store is ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` and
 ``mlartifacts/`` at the root of the DVC repository: also for experiments that DVC runs in a temporary copy.
 """
 
-import json
 import logging
 import os
 import subprocess
-import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 from filelock import FileLock
 
+from stages.common.errors import UserError
 from stages.common.root import find_root
 
 # Before mlflow is imported: no telemetry, no chatter, and a dead server found out in seconds, not in minutes
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 import mlflow
 from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "original vs augmented"
-MODEL_TAG = "model_sha256"
+MODEL_TAG, STORED_TAG = "model_sha256", "stored_model_sha256"
 
 
 def open_store() -> MlflowClient:
@@ -59,54 +56,48 @@ def open_store() -> MlflowClient:
     return client
 
 
-@contextmanager
-def start_run(name: str, params: dict[str, Any], tags: dict[str, str]) -> Iterator[None]:
-    """Open a run with system metrics; it ends FINISHED, or FAILED when the block is left by an exception."""
-    open_store()
-    mlflow.set_system_metrics_sampling_interval(5)
-    mlflow.set_system_metrics_samples_before_logging(1)
-    with mlflow.start_run(run_name=name, tags=tags | describe_workspace(), log_system_metrics=True):
-        mlflow.log_params(
-            {key: json.dumps(value) if isinstance(value, list) else value for key, value in params.items()}
-        )
-        yield
+def attempt(action: Callable[[], object]) -> str:
+    """Do something with the store; a store that is away must not stop the work.
+
+    Raises UserError for a failure when the environment has ``REQUIRE_TRACKING=1``.
+
+    Returns: why it failed, or nothing.
+    """
+    try:
+        action()
+    except Exception as error:  # MLflow lets the errors of many libraries through when its store is away
+        reason = " ".join(str(error).split())[:200]
+        if os.environ.get("REQUIRE_TRACKING") == "1":
+            raise UserError(f"REQUIRE_TRACKING=1, but the tracking store failed: {reason}") from error
+        return reason
+    return ""
 
 
-def log_dataset(manifest: pd.DataFrame, path: Path, sha256: str) -> None:
-    """Record a manifest as an input of the open run."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # MLflow registers its source for local files twice
-        dataset = mlflow.data.from_pandas(manifest, source=path.as_posix(), name=path.as_posix(), digest=sha256[:36])
-    mlflow.log_input(dataset, context="train")
-
-
-def log_epoch(epoch: int, metrics: dict[str, float]) -> None:
-    """Log an epoch's metrics to the open run in one request; epochs count from 1."""
-    mlflow.log_metrics(metrics, step=epoch)
-
-
-def log_file(data: bytes, path: str) -> None:
-    """Store bytes as an artifact of the open run."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, Path(path).name)
-        file.write_bytes(data)
-        mlflow.log_artifact(str(file), str(Path(path).parent) if "/" in path else None)
-
-
-def log_model(model: "torch.nn.Module", example: "torch.Tensor", versions: dict[str, str]) -> None:
-    """Store a model with its signature, in PyTorch's exported form, which holds no pickled code.
+def store_model(
+    client: MlflowClient,
+    run: Run,
+    load_model: Callable[[], "torch.nn.Module"],
+    example: "torch.Tensor",
+    versions: dict[str, str],
+) -> None:
+    """Store a model with the run that made it, unless it is there: in PyTorch's exported form, without pickled code.
 
     Args:
-        model: on the CPU, in evaluation mode.
+        client: of the store.
+        run: that has ended; its end stays what it was.
+        load_model: gives it, on the CPU, in evaluation mode.
         example: normalized float32 `[2, 3, H, W]`; two of them, so that the batch size stays free.
         versions: of the libraries that the model needs.
     """
+    if run.data.tags.get(STORED_TAG) == run.data.tags[MODEL_TAG]:
+        return
     import torch
     from mlflow.models import infer_signature
 
+    model = load_model()
     with torch.inference_mode():
         signature = infer_signature(example.numpy(), model(example).numpy())
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), mlflow.start_run(run_id=run.info.run_id):
         warnings.simplefilter("ignore", UserWarning)  # torch.export on where weights lie: on the CPU
         mlflow.pytorch.log_model(
             model,
@@ -116,11 +107,8 @@ def log_model(model: "torch.nn.Module", example: "torch.Tensor", versions: dict[
             pip_requirements=[f"{name}=={versions[name]}" for name in ("torch", "torchvision")],
             validate_serving_input=False,  # would load the model anew, which takes as long as storing it
         )
-
-
-def set_model_tag(sha256: str) -> None:
-    """Tag the open run with the model it made, by which evaluate finds it."""
-    mlflow.set_tag(MODEL_TAG, sha256)
+        mlflow.set_tag(STORED_TAG, run.data.tags[MODEL_TAG])
+    client.set_terminated(run.info.run_id, run.info.status, end_time=run.info.end_time)
 
 
 def find_run(client: MlflowClient, arm: str, trial: int, model_sha256: str) -> Run | None:
@@ -129,17 +117,6 @@ def find_run(client: MlflowClient, arm: str, trial: int, model_sha256: str) -> R
     wanted = f"tags.arm = '{arm}' and tags.trial = '{trial}' and tags.{MODEL_TAG} = '{model_sha256}'"
     runs = client.search_runs([experiment.experiment_id], wanted, max_results=1, order_by=["start_time DESC"])
     return runs[0] if runs else None
-
-
-def restore_run(
-    client: MlflowClient, name: str, params: dict[str, Any], tags: dict[str, str], history: pd.DataFrame
-) -> Run:
-    """Make the run of a model that came from DVC's cache, from what is on disk."""
-    with mlflow.start_run(run_name=name, tags=tags | describe_workspace() | {"restored": "true"}) as run:
-        mlflow.log_params(params)
-        for row in history.to_dict("records"):
-            log_epoch(int(row["epoch"]), {str(key): float(value) for key, value in row.items() if key != "epoch"})
-    return client.get_run(run.info.run_id)
 
 
 def log_comparison(

@@ -1,0 +1,205 @@
+"""The tracked run of a training: written to a journal on disk first, and told to the store when that can be reached."""
+
+import json
+import logging
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import mlflow
+import pandas as pd
+from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking import MlflowClient
+from mlflow.tracking.context.registry import resolve_tags
+
+from stages.common import tracking
+from stages.common.files import write_bytes, write_json
+from stages.common.root import find_root
+
+JOURNAL, FILES = "journal.json", "files"
+EVERY_EPOCH = "train/loss"  # every epoch has it, so it shows which epochs the store knows
+PATIENCE = 4.0  # seconds of failures after which a training no longer asks; the last request may take 5 more
+
+
+@dataclass
+class Journal:
+    """All that the store shall know of a training. Files wait in a folder beside it.
+
+    ``token`` is a tag made here, so that a run is found again even if its creation was not seen to succeed.
+    ``epochs``: time in milliseconds and metrics, by epoch. ``model_sha256``: empty until the training is complete.
+    """
+
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    manifests: dict[str, str] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: uuid4().hex)
+    epochs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    model_sha256: str = ""
+    ended: int = 0
+
+    def add_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Note an epoch, once."""
+        self.epochs.setdefault(str(epoch), {"time": _now(), "metrics": metrics})
+
+    def end(self, model_sha256: str) -> None:
+        """The training is complete and made this model."""
+        self.model_sha256, self.ended = model_sha256, _now()
+
+
+@dataclass
+class TrackedRun:
+    """The run of one training.
+
+    A store that is away costs about `PATIENCE` seconds in all, changes nothing in the training, and loses nothing: what
+    it lacks is told at the next epoch, at the end, or by `replay_journals`. With ``REQUIRE_TRACKING=1`` it is an error.
+    """
+
+    folder: Path
+    journal: Journal
+    run_id: str = ""
+    lost: float = 0.0  # seconds
+    monitor: SystemMetricsMonitor | None = None
+
+    def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Log the metrics of an epoch, once; epochs count from 1."""
+        self.journal.add_epoch(epoch, metrics)
+        self.sync()
+
+    def log_file(self, data: bytes, path: str) -> None:
+        """Keep bytes for the store, as an artifact of the run."""
+        write_bytes(self.folder / FILES / path, data)
+
+    def finish(self, model_sha256: str) -> None:
+        """The training is complete and made this model. The journal goes once the store knows all of it."""
+        self.journal.end(model_sha256)
+        self.stop_monitor()
+        if self.sync():
+            shutil.rmtree(self.folder)
+
+    def sync(self) -> bool:
+        """Write the journal, then tell the store what it lacks. Returns whether it knows everything."""
+        write_json(self.folder / JOURNAL, asdict(self.journal))
+        return self.attempt(self._tell)
+
+    def attempt(self, action: Callable[[], object]) -> bool:
+        """Do something with the store while patience lasts. Returns whether it was done."""
+        if self.lost >= PATIENCE:
+            return False
+        started = time.monotonic()
+        reason = tracking.attempt(action)
+        if not reason:
+            return True
+        if not self.lost:
+            print(f"warning: no tracking for now, what it misses waits in {self.folder}: {reason}", file=sys.stderr)
+        self.lost += time.monotonic() - started
+        return False
+
+    def stop_monitor(self) -> None:
+        """End the thread that watches the machine, unless it may be waiting for a store that is away."""
+        if self.monitor and self.lost < PATIENCE:
+            self.monitor.finish()
+        self.monitor = None
+
+    def _tell(self) -> None:
+        self.run_id = tell(self.journal, self.folder / FILES)
+        if self.monitor is None and not self.journal.model_sha256:
+            # what the machine did is of this process only: it is not in the journal
+            logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
+            self.monitor = SystemMetricsMonitor(
+                self.run_id, sampling_interval=5, samples_before_logging=1, resume_logging=True
+            )
+            self.monitor.start()
+
+
+@contextmanager
+def track_run(folder: Path, journal: Journal) -> Iterator[TrackedRun]:
+    """Open the run of a training, or go on with the one whose journal is in ``folder``; mark a failure."""
+    tracked = TrackedRun(folder, load_journal(folder) or journal)
+    tracked.sync()
+    try:
+        yield tracked
+    except BaseException as error:
+        tracked.stop_monitor()
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        if tracked.run_id:
+            tracked.attempt(lambda: MlflowClient().set_terminated(tracked.run_id, status))
+        raise
+
+
+def load_journal(folder: Path) -> Journal | None:
+    """The journal in a folder, if there is a whole one."""
+    try:
+        return Journal(**json.loads((folder / JOURNAL).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def tell(journal: Journal, files: Path | None = None) -> str:
+    """Bring the store up to date, and delete the files that it has; what it knows is not told again.
+
+    Raises what MLflow raises.
+
+    Returns: the id of the run.
+    """
+    client = tracking.open_store()
+    run_id = _open_run(client, journal)
+    told = {point.step for point in client.get_metric_history(run_id, EVERY_EPOCH)}
+    for epoch, row in journal.epochs.items():
+        if int(epoch) not in told:
+            points = [Metric(key, value, row["time"], int(epoch)) for key, value in row["metrics"].items()]
+            client.log_batch(run_id, metrics=points)
+    for file in sorted(files.rglob("*") if files else []):
+        if not file.is_file() or file.suffix == ".partial":
+            continue
+        parent = file.relative_to(files or "").parent.as_posix()
+        client.log_artifact(run_id, str(file), None if parent == "." else parent)
+        file.unlink()
+    if journal.model_sha256:
+        client.set_tag(run_id, tracking.MODEL_TAG, journal.model_sha256)
+        client.set_terminated(run_id, "FINISHED", end_time=journal.ended)
+    return run_id
+
+
+def replay_journals() -> None:
+    """Tell the store of complete trainings that it has not heard all of, as it was away. Raises what MLflow raises."""
+    for file in sorted(find_root().glob(f".resume/*/*/{JOURNAL}")):
+        journal = load_journal(file.parent)
+        if journal is None or not journal.model_sha256:
+            continue  # a training that is not complete tells by itself
+        tell(journal, file.parent / FILES)
+        shutil.rmtree(file.parent)
+
+
+def _open_run(client: MlflowClient, journal: Journal) -> str:
+    """The id of the run of this journal, made now when the store does not have it."""
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+    found = client.search_runs([experiment], f"tags.journal = '{journal.token}'", max_results=1)
+    tags = resolve_tags(journal.tags | {"journal": journal.token})  # user and program, as start_run() adds them
+    run = found[0] if found else client.create_run(experiment, tags=tags, run_name=journal.name)
+    run_id: str = run.info.run_id
+    if not run.data.params:
+        client.log_inputs(run_id, [_describe_input(*item) for item in journal.manifests.items()])
+        client.log_batch(run_id, params=[Param(key, value) for key, value in journal.params.items()])
+    if run.info.status != "RUNNING":
+        client.update_run(run_id, status="RUNNING")
+    return run_id
+
+
+def _describe_input(path: str, sha256: str) -> DatasetInput:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MLflow registers its source for local files twice
+        dataset = mlflow.data.from_pandas(pd.read_csv(path, dtype=str), source=path, name=path, digest=sha256[:36])
+    return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train")])
+
+
+def _now() -> int:
+    return int(time.time() * 1000)  # milliseconds
