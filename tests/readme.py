@@ -39,7 +39,7 @@ def render_results(read: "dict[str, Any]") -> str:
         right = {arm: spread(table, table["pred"] == table["target"]) for arm, table in answers.items()}
         shares = {arm: estimate_share(values) for arm, values in right.items()}
         guess = compute_guess(answers["original"]["target"]).accuracy
-        better.append(f"under `{budget}` {name_better(shares, guess)}")
+        better.append(f"{name_better(shares, guess).rsplit(' ', 1)[0]} under `{budget}`")
         cells = [label.format(**steps), found["trials"], found["test_photos"], f"{100 * guess:.1f} %"]
         cells += [f"{100 * share:.1f} % ({format_percent(interval)})" for share, interval in shares.values()]
         points = f"{format_signed(100 * difference['accuracy'], 1)} ({ends})"
@@ -56,8 +56,8 @@ def render_results(read: "dict[str, Any]") -> str:
     ]
     table = [header, ["---", *["---:"] * 6, "---"], *rows]
     note = (
-        f"In brackets: 95 % intervals. Guessing: always answering the most common class; {better[0]} clearly better, "
-        f"{better[1]}."
+        "In brackets: 95 % intervals. Guessing: always answering the most common class. Clearly better than guessing: "
+        f"{', '.join(better)}."
     )
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in table]
     return "\n".join(["", *lines, "", *textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])

@@ -13,8 +13,10 @@ import pytest
 import requests
 
 from stages.common import tracking
+from stages.common.files import write_json
 from stages.training import journal
 from stages.training.journal import Journal, TrackedRun, load_journal, replay_journals, track_run
+from stages.training.resume import Stop, open_slots
 from tests.trainer import make_workspace, prepare_photos, read_results, run_trainer, start_trainer, wait_until
 
 QUIET = {"RESUME_SECONDS": "1000"}  # states are of no interest here
@@ -208,6 +210,19 @@ def test_four_trainings_at_once_lose_no_point(
         assert Path("err.txt").read_text() == ""
     monkeypatch.chdir(workspace)
     assert read_server() == [COMPLETE] * 4
+
+
+def test_the_journal_of_a_living_training_is_left_to_it(workspace: Path) -> None:
+    with open_slots("original-0", {}, Stop()) as slots:
+        tracked = TrackedRun(slots.folder, Journal("original-0", {}, {}))
+        tracked.journal.end("abc")
+        write_json(slots.folder / "journal.json", vars(tracked.journal))
+        replay_journals()
+        assert load_journal(slots.folder) is not None
+        assert not Path("mlflow.db").exists()
+    replay_journals()
+    assert not slots.folder.exists()
+    assert [run[0] for run in read_server()] == ["FINISHED"]
 
 
 def test_damaged_journal_is_no_journal(workspace: Path) -> None:

@@ -23,6 +23,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from stages.common import tracking
 from stages.common.files import write_bytes, write_json
 from stages.common.root import find_root
+from stages.training.resume import try_lock
 
 JOURNAL, FILES = "journal.json", "files"
 EVERY_EPOCH = "train/loss"  # every epoch has it, so it shows which epochs the store knows
@@ -172,11 +173,14 @@ def tell(journal: Journal, files: Path | None = None) -> str:
 def replay_journals() -> None:
     """Tell the store of complete trainings that it has not heard all of, as it was away. Raises what MLflow raises."""
     for file in sorted(find_root().glob(f".resume/*/*/{JOURNAL}")):
-        journal = load_journal(file.parent)
-        if journal is None or not journal.model_sha256:
-            continue  # a training that is not complete tells by itself
-        tell(journal, file.parent / FILES)
-        shutil.rmtree(file.parent)
+        lock = try_lock(file.parent.with_suffix(".lock"))
+        if lock is None:
+            continue  # its training is alive and tells by itself
+        with lock:
+            journal = load_journal(file.parent)
+            if journal and journal.model_sha256:
+                tell(journal, file.parent / FILES)
+                shutil.rmtree(file.parent)
 
 
 def _open_run(client: MlflowClient, journal: Journal) -> str:

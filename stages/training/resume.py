@@ -113,12 +113,12 @@ def open_slots(name: str, identity: dict[str, Any], stop: Stop) -> Iterator[Slot
     home = find_root() / ".resume" / name
     home.mkdir(parents=True, exist_ok=True)
     folders = (home / f"{key}{suffix}" for suffix in ["", *(f"-{number}" for number in range(1, 1000))])
-    folder, lock = next((folder, lock) for folder in folders if (lock := _lock(folder.with_suffix(".lock"))))
+    folder, lock = next((folder, lock) for folder in folders if (lock := try_lock(folder.with_suffix(".lock"))))
     folder.mkdir(exist_ok=True)
     os.utime(folder)
     others = [path for path in home.iterdir() if path.is_dir() and path != folder]
     for old in sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True)[KEPT - 1 :]:
-        if unused := _lock(old.with_suffix(".lock")):
+        if unused := try_lock(old.with_suffix(".lock")):
             shutil.rmtree(old)
             unused.close()
     with lock:
@@ -141,14 +141,14 @@ def lock_training(name: str) -> Iterator[None]:
     _end_with_parent()
     path = Path(".dvc/tmp", f"{name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path)
+    lock = try_lock(path)
     if lock is None:
         raise UserError(f"process {path.read_text()} is already training {name} here. Wait for it or end it.")
     with lock:
         yield
 
 
-def _lock(path: Path) -> TextIO | None:
+def try_lock(path: Path) -> TextIO | None:
     """The file at ``path``, locked until it is closed and with this process's PID in it; None if another has it."""
     file = path.open("a+")
     try:
