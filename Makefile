@@ -1,4 +1,4 @@
-# make repro | test | ui | smoke | doctor. Set-up happens by itself.
+# make repro | test | slow | ui | smoke | doctor. Set-up happens by itself.
 
 SHELL := /bin/bash
 VENV := .venv
@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # without bytecode every start costs seconds
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro test ui smoke doctor audit readme calibration requirements
+.PHONY: help repro test slow ui smoke doctor audit readme calibration requirements
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test: $(READY) ## lint, types and every test, as CI runs them
 	ruff format --check .
 	mypy
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+slow: $(READY) ## the slow tests: real runs killed in every place, a server that hangs; .ci/run runs them too
+	pytest --numprocesses 2 --dist worksteal -m slow
 
 ui: $(READY) ## browse the tracked runs in MLflow, from this machine only (PORT=5000)
 	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \

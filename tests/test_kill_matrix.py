@@ -34,26 +34,30 @@ PLACES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone that is ready to train: two steps an epoch, two epochs."""
-    folder = tmp_path_factory.mktemp("home") / "before"
+def make_clone(folder: Path) -> Path:
+    """A clone with ten photos of each class, for two steps an epoch and two epochs."""
     folder.mkdir()
     clone(folder)
     pack_photos(folder / "data/downloads/photos.zip")
     with contextlib.chdir(folder):
         change_params(SMALL | {"train.batch_size": 8})
     call(folder, "git init --initial-branch main")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone that is ready to train."""
+    folder = make_clone(tmp_path_factory.mktemp("home") / "clone")
     call(folder, "dvc repro augment")
     return folder
 
 
 @pytest.fixture(scope="module")
-def whole(before: Path) -> Path:
-    """The same after a pipeline that nobody disturbed."""
-    folder = before.with_name("whole")
-    shutil.copytree(before, folder, symlinks=True)
-    call(folder, "dvc repro")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another clone, in which one worker did everything from scratch and nobody disturbed it."""
+    folder = make_clone(tmp_path_factory.mktemp("home") / "clone")
+    call(folder, "dvc repro", LOKY_MAX_CPU_COUNT="1")
     return folder
 
 
@@ -114,6 +118,5 @@ def test_the_whole_pipeline_ends_in_the_same_lock(before: Path, whole: Path, tmp
 
 
 def read_metrics(folder: Path) -> dict[str, bytes]:
-    """All results but the page, which holds links into the store of its folder."""
     paths = [path for path in (folder / "metrics").rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

@@ -1,5 +1,6 @@
 """The real MLflow store: one run per model, no point twice, and a store that several processes may create at once."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -109,3 +110,14 @@ def test_only_changes_that_matter_make_a_run_dirty(workspace: Path) -> None:
     assert len(tracking.describe_workspace()["git_commit"]) == 40
     Path("params.yaml").write_text("seed: 1")
     assert tracking.describe_workspace()["git_dirty"] == "true"
+
+
+def test_uploads_get_time_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    with contextlib.suppress(ConnectionError), tracking.allow_slow_uploads():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "120"
+        raise ConnectionError
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "5"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
+    with tracking.allow_slow_uploads():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "600", "who asks for more gets it"

@@ -9,7 +9,8 @@ import os
 import subprocess
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "original vs augmented"
+UPLOAD_SECONDS = 120
 MODEL_TAG, STORED_TAG = "model_sha256", "stored_model_sha256"
 
 
@@ -73,6 +75,18 @@ def attempt(action: Callable[[], object]) -> str:
     return ""
 
 
+@contextmanager
+def allow_slow_uploads() -> Iterator[None]:
+    """Give a server that has just answered `UPLOAD_SECONDS` to store a file: the network behind it may be slow."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # read by MLflow at every request
+    usual = os.environ[name]
+    os.environ[name] = str(max(int(usual), UPLOAD_SECONDS))
+    try:
+        yield
+    finally:
+        os.environ[name] = usual
+
+
 def store_model(
     client: MlflowClient,
     run: Run,
@@ -97,7 +111,7 @@ def store_model(
     model = load_model()
     with torch.inference_mode():
         signature = infer_signature(example.numpy(), model(example).numpy())
-    with warnings.catch_warnings(), mlflow.start_run(run_id=run.info.run_id):
+    with warnings.catch_warnings(), allow_slow_uploads(), mlflow.start_run(run_id=run.info.run_id):
         warnings.simplefilter("ignore", UserWarning)  # torch.export on where weights lie: on the CPU
         mlflow.pytorch.log_model(
             model,

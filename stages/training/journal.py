@@ -162,7 +162,8 @@ def tell(journal: Journal, files: Path | None = None) -> str:
         if not file.is_file() or file.suffix == ".partial":
             continue
         parent = file.relative_to(files or "").parent.as_posix()
-        client.log_artifact(run_id, str(file), None if parent == "." else parent)
+        with tracking.allow_slow_uploads():
+            client.log_artifact(run_id, str(file), None if parent == "." else parent)
         file.unlink()
     if journal.model_sha256:
         client.set_tag(run_id, tracking.MODEL_TAG, journal.model_sha256)
