@@ -188,8 +188,10 @@ def track(metrics: dict[str, Any], run: dict[str, Any], robustness: dict[str, fl
 def restore_journal(metrics: dict[str, Any], run: dict[str, Any], history: pd.DataFrame) -> Journal:
     """The journal of a model that came from DVC's cache, from what is on disk."""
     tags = {key: str(metrics[key]) for key in ("arm", "trial", "source")} | {"source_version": metrics["version"]}
+    name = f"{metrics['arm']}-{metrics['trial']}"
     journal = Journal(
-        name=f"{metrics['arm']}-{metrics['trial']}",
+        name=name,
+        token=f"restored/{name}/{run['model_sha256']}",
         params={key: str(value) for key, value in run["params"].items()},
         tags=tags | tracking.describe_workspace() | {"restored": "true"},
     )

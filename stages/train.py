@@ -40,15 +40,16 @@ from stages.common.model import (
 )
 from stages.common.params import Params, flatten, load_params
 from stages.common.seeds import derive_seed
-from stages.training.journal import Journal, track_run
+from stages.training.journal import Journal, describe_dataset, track_run
 from stages.training.loop import Task, Trainer, count_work
-from stages.training.resume import catch_stop, lock_training, open_slots
+from stages.training.resume import catch_stop, end_with_parent, lock_training, open_slots
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
 
 
 def main() -> None:
     """Train one arm of one trial."""
+    end_with_parent()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", choices=["original", "augmented"], required=True)
     parser.add_argument("--trial", type=int, required=True)
@@ -91,24 +92,29 @@ def main() -> None:
         lock_training(name),
         catch_stop() as stop,
         open_slots(name, run, stop) as slots,
-        track_run(slots.folder, start_journal(name, params, run)) as tracked,
+        track_run(slots.folder, start_journal(slots.folder, params, run)) as tracked,
     ):
         history = Trainer(model.to(machine.device), task, slots).run(tracked)
         kill_point("after-last-save")
         save_results(model, history, run)
-        slots.remove()
         tracked.log_file(encode_layers(model), LAYERS_FILE)
+        kill_point("before-finish")
         tracked.finish(run["model_sha256"])
+        kill_point("after-finish")
+        slots.remove()
+        tracked.forget()
+    kill_point("end")
 
 
-def start_journal(name: str, params: Params, run: dict[str, Any]) -> Journal:
-    """What the tracked run of this training begins with."""
+def start_journal(home: Path, params: Params, run: dict[str, Any]) -> Journal:
+    """What the tracked run of this training begins with; ``home`` is the folder of its states."""
     logged = collect_params(params, run["arm"])
     return Journal(
-        name=name,
+        name=home.parent.name,
+        token=f"{home.parent.name}/{home.name}",
         params={key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in logged.items()},
         tags=build_tags(run) | tracking.describe_workspace(),
-        manifests=run["manifests"],
+        datasets=[describe_dataset(Path(path), sha256) for path, sha256 in run["manifests"].items()],
     )
 
 

@@ -27,6 +27,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("DVC_", "MLFLOW_TRACKING", "MLFLOW_EXPERIMENT", "MLFLOW_RUN", "KAGGLE")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("REQUIRE_TRACKING", "1")  # what goes wrong with the store is an error, not a warning
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,9 +17,21 @@ from stages.common.files import write_json
 from stages.training import journal
 from stages.training.journal import Journal, TrackedRun, load_journal, replay_journals, track_run
 from stages.training.resume import Stop, open_slots
-from tests.trainer import make_workspace, prepare_photos, read_results, run_trainer, start_trainer, wait_until
+from tests.trainer import make_workspace, prepare_photos, read_results, run_trainer, start_trainer, wait_for, wait_until
 
 QUIET = {"RESUME_SECONDS": "1000"}  # states are of no interest here
+OUTAGE = {**QUIET, "REQUIRE_TRACKING": ""}
+
+
+def make_journal() -> Journal:
+    return Journal("original-0", "original-0/abc", {"seed": "0"}, {"arm": "original"})
+
+
+def write_journal(home: Path, journal: Journal) -> Path:
+    """Leave a journal as a training that has ended leaves it."""
+    file = home / tracking.identify_store() / "journal.json"
+    write_json(file, vars(journal))
+    return file
 
 
 class Server:
@@ -116,14 +128,13 @@ def test_a_server_that_is_away_changes_no_weight_and_misses_no_point(
 ) -> None:
     if place:
         server.start()
-        trainer = start_trainer(MLFLOW_TRACKING_URI=server.uri, KILL_AT=f"SIGSTOP:{place}", **QUIET)
+        trainer = start_trainer(MLFLOW_TRACKING_URI=server.uri, KILL_AT=f"SIGSTOP:{place}", **OUTAGE)
         wait_until(lambda: is_stopped(trainer.pid or 0), "the trainer stops")
         server.send(how)
         os.kill(trainer.pid or 0, signal.SIGCONT)
-        trainer.join()
-        assert trainer.exitcode == 0
+        assert wait_for(trainer) == 0
     else:
-        assert run_trainer(MLFLOW_TRACKING_URI=server.uri, **QUIET).status == 0
+        assert run_trainer(MLFLOW_TRACKING_URI=server.uri, **OUTAGE).status == 0
     assert read_results() == whole
     said = Path("err.txt").read_text()
     assert said.count("warning: no tracking for now") == len(said.splitlines()) == 1, "told once, without a traceback"
@@ -147,8 +158,11 @@ def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
-def test_a_server_that_comes_back_is_told_at_the_next_epoch(server: Server, workspace: Path) -> None:
-    with track_run(workspace / "run", Journal("original-0", {"seed": "0"}, {"arm": "original"})) as tracked:
+def test_a_server_that_comes_back_is_told_at_the_next_epoch(
+    server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUIRE_TRACKING")
+    with track_run(workspace / "run", make_journal()) as tracked:
         tracked.log_epoch(1, {"train/loss": 0.9})
         server.start()
         tracked.log_epoch(2, {"train/loss": 0.8})
@@ -158,20 +172,41 @@ def test_a_server_that_comes_back_is_told_at_the_next_epoch(server: Server, work
         tracked.log_epoch(3, {"train/loss": 0.7})
         server.start()
         tracked.finish("abc")
+        tracked.forget()
     (run,) = read_server()
     assert run[:2] == ("FINISHED", [1, 2, 3])
     assert not (workspace / "run").exists()
 
 
 def test_a_run_whose_creation_was_not_seen_is_found_again(workspace: Path) -> None:
-    entry = Journal("original-0", {"seed": "0"}, {"arm": "original"})
-    first = journal.tell(entry)
-    again = journal.tell(Journal(**vars(entry)))
-    assert first == again
+    assert journal.tell(make_journal()) == journal.tell(make_journal())
+
+
+def test_what_is_told_to_one_store_waits_for_no_other(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = make_journal()
+    entry.end("abc")
+    file = write_journal(workspace / ".resume/original-0/abc", entry)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/other.db")
+    replay_journals()
+    assert file.exists()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    replay_journals()
+    assert not file.exists()
+    assert [run[0] for run in read_server()] == ["FINISHED"]
+
+
+def test_a_password_is_not_repeated(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REQUIRE_TRACKING")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:s3cret@127.0.0.1:1")
+    reason = tracking.attempt(tracking.open_store)
+    assert "127.0.0.1" in reason
+    assert "s3cret" not in reason
+    assert "alice" not in reason
 
 
 def test_patience_ends(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    tracked = TrackedRun(workspace / "run", Journal("original-0", {}, {}))
+    monkeypatch.delenv("REQUIRE_TRACKING")
+    tracked = TrackedRun(workspace / "run", make_journal())
     tried: list[int] = []
 
     def fail() -> None:
@@ -203,8 +238,7 @@ def test_four_trainings_at_once_lose_no_point(
         monkeypatch.chdir(folder)
         trainers.append(start_trainer(DVC_ROOT=str(workspace), **QUIET))
     for trainer, folder in zip(trainers, folders, strict=True):
-        trainer.join()
-        assert trainer.exitcode == 0
+        assert wait_for(trainer) == 0
         monkeypatch.chdir(folder)
         assert read_results() == whole
         assert Path("err.txt").read_text() == ""
@@ -214,15 +248,28 @@ def test_four_trainings_at_once_lose_no_point(
 
 def test_the_journal_of_a_living_training_is_left_to_it(workspace: Path) -> None:
     with open_slots("original-0", {}, Stop()) as slots:
-        tracked = TrackedRun(slots.folder, Journal("original-0", {}, {}))
-        tracked.journal.end("abc")
-        write_json(slots.folder / "journal.json", vars(tracked.journal))
+        entry = make_journal()
+        entry.end("abc")
+        file = write_journal(slots.folder, entry)
         replay_journals()
-        assert load_journal(slots.folder) is not None
+        assert file.exists()
         assert not Path("mlflow.db").exists()
     replay_journals()
     assert not slots.folder.exists()
     assert [run[0] for run in read_server()] == ["FINISHED"]
+
+
+def test_a_replay_reads_no_manifest(workspace: Path) -> None:
+    """The photos of the training may be others by then, or gone."""
+    Path("split.csv").write_text("path,class\na,b\n")
+    entry = make_journal()
+    entry.datasets = [journal.describe_dataset(Path("split.csv"), "0" * 64)]
+    entry.end("abc")
+    Path("split.csv").unlink()
+    run = tracking.open_store().get_run(journal.tell(entry))
+    (dataset,) = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("split.csv", "0" * 36)
+    assert '"num_rows": 1' in dataset.dataset.profile
 
 
 def test_damaged_journal_is_no_journal(workspace: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -27,7 +28,8 @@ def client(store: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Mlf
 
 
 def train(model: str, arm: str = "original") -> None:
-    journal = Journal(f"{arm}-0", {"train.epochs": "2"}, {"arm": arm, "trial": "0"})
+    token = uuid4().hex
+    journal = Journal(f"{arm}-0", token, {"train.epochs": "2"}, {"arm": arm, "trial": "0"})
     journal.add_epoch(1, {"train/loss": 0.9})
     journal.end(model)
     tell(journal)

@@ -25,6 +25,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["stages.train", "tests.trainer"])
 
 EPOCHS, STEPS = 2, 4
+DEFAULTS = {"RESUME_SECONDS": "0", "REQUIRE_TRACKING": "1"}
 COMMAND = ["train", "--arm", "original", "--trial", "0", "data/split/0.csv"]
 
 
@@ -35,6 +36,13 @@ class Outcome:
     status: int
     stdout: str
     stderr: str
+
+
+def wait_for(process: "multiprocessing.context.ForkServerProcess") -> int:
+    """The exit status of a trainer, or minus the signal that killed it."""
+    process.join(timeout=120)
+    assert process.exitcode is not None, "the trainer hangs"
+    return process.exitcode
 
 
 def make_workspace(folder: Path) -> Path:
@@ -60,17 +68,14 @@ def start_trainer(**environment: str) -> "multiprocessing.context.ForkServerProc
     """Start train_original of trial 0 in the current folder; it saves a state after every step."""
     with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # else the server fails to import ahead, and says nothing
         forkserver.ensure_running()
-    process = CONTEXT.Process(target=_train, args=(str(Path.cwd()), {"RESUME_SECONDS": "0", **environment}))
+    process = CONTEXT.Process(target=_train, args=(str(Path.cwd()), {**DEFAULTS, **environment}))
     process.start()
     return process
 
 
 def run_trainer(**environment: str) -> Outcome:
     """Run it to its end."""
-    process = start_trainer(**environment)
-    process.join(timeout=120)
-    assert process.exitcode is not None, "the trainer hangs"
-    return Outcome(process.exitcode, Path("out.txt").read_text(), Path("err.txt").read_text())
+    return Outcome(wait_for(start_trainer(**environment)), Path("out.txt").read_text(), Path("err.txt").read_text())
 
 
 def read_results() -> dict[str, bytes]:

@@ -4,8 +4,10 @@ The store is ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` and
 ``mlartifacts/`` at the root of the DVC repository: also for experiments that DVC runs in a temporary copy.
 """
 
+import hashlib
 import logging
 import os
+import re
 import subprocess
 import time
 import warnings
@@ -39,21 +41,32 @@ UPLOAD_SECONDS = 120
 MODEL_TAG, STORED_TAG = "model_sha256", "stored_model_sha256"
 
 
+def find_store() -> str:
+    """The URI of the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{find_root() / 'mlflow.db'}"
+
+
+def identify_store() -> str:
+    """A short name of the store that gives no password away."""
+    return hashlib.sha256(find_store().encode()).hexdigest()[:8]
+
+
 def open_store() -> MlflowClient:
     """Connect to the store, creating it and the experiment when they do not exist.
 
     A lock lets one process create them: MLflow's own creation breaks when several start at once.
     """
-    root = find_root()
+    root, uri = find_root(), find_store()
     (root / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri or f"sqlite:///{root / 'mlflow.db'}")
+    mlflow.set_tracking_uri(uri)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # that pip is not installed
-    with FileLock(root / ".dvc" / "tmp" / "mlflow.lock"):
+    own = not os.environ.get("MLFLOW_TRACKING_URI")
+    seconds = 5 if uri.startswith("http") else 120  # a server answers or is away; a new database takes a while
+    with FileLock(root / ".dvc" / "tmp" / "mlflow.lock", timeout=seconds):
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
-            client.create_experiment(EXPERIMENT, artifact_location=None if uri else (root / "mlartifacts").as_uri())
+            client.create_experiment(EXPERIMENT, artifact_location=(root / "mlartifacts").as_uri() if own else None)
     mlflow.set_experiment(EXPERIMENT)
     return client
 
@@ -67,8 +80,10 @@ def attempt(action: Callable[[], object]) -> str:
     """
     try:
         action()
+    except UserError:
+        raise
     except Exception as error:  # MLflow lets the errors of many libraries through when its store is away
-        reason = " ".join(str(error).split())[:200]
+        reason = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))[:200]  # without name and password
         if os.environ.get("REQUIRE_TRACKING") == "1":
             raise UserError(f"REQUIRE_TRACKING=1, but the tracking store failed: {reason}") from error
         return reason
@@ -111,18 +126,20 @@ def store_model(
     model = load_model()
     with torch.inference_mode():
         signature = infer_signature(example.numpy(), model(example).numpy())
-    with warnings.catch_warnings(), allow_slow_uploads(), mlflow.start_run(run_id=run.info.run_id):
-        warnings.simplefilter("ignore", UserWarning)  # torch.export on where weights lie: on the CPU
-        mlflow.pytorch.log_model(
-            model,
-            name="model",
-            signature=signature,
-            input_example=example.numpy(),
-            pip_requirements=[f"{name}=={versions[name]}" for name in ("torch", "torchvision")],
-            validate_serving_input=False,  # would load the model anew, which takes as long as storing it
-        )
-        mlflow.set_tag(STORED_TAG, run.data.tags[MODEL_TAG])
-    client.set_terminated(run.info.run_id, run.info.status, end_time=run.info.end_time)
+    try:
+        with warnings.catch_warnings(), allow_slow_uploads(), mlflow.start_run(run_id=run.info.run_id):
+            warnings.simplefilter("ignore", UserWarning)  # torch.export on where weights lie: on the CPU
+            mlflow.pytorch.log_model(
+                model,
+                name="model",
+                signature=signature,
+                input_example=example.numpy(),
+                pip_requirements=[f"{name}=={versions[name]}" for name in ("torch", "torchvision")],
+                validate_serving_input=False,  # would load the model anew, which takes as long as storing it
+            )
+            mlflow.set_tag(STORED_TAG, run.data.tags[MODEL_TAG])
+    finally:
+        client.set_terminated(run.info.run_id, "FINISHED", end_time=run.info.end_time)
 
 
 def find_run(client: MlflowClient, arm: str, trial: int, model_sha256: str) -> Run | None:
@@ -144,7 +161,7 @@ def log_comparison(
     """
     client = open_store()
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+    wanted = " and ".join([*(f"tags.`{tag}` = '{value}'" for tag, value in tags.items()), "status = 'FINISHED'"])
     if client.search_runs([experiment.experiment_id], wanted, max_results=1):
         return
     runs = {f"run:{arm}-{trial}": find_run(client, arm, trial, sha256) for (arm, trial), sha256 in models.items()}

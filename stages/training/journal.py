@@ -1,5 +1,6 @@
 """The tracked run of a training: written to a journal on disk first, and told to the store when that can be reached."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -11,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import mlflow
 import pandas as pd
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
@@ -34,15 +34,17 @@ PATIENCE = 4.0  # seconds of failures after which a training no longer asks; the
 class Journal:
     """All that the store shall know of a training. Files wait in a folder beside it.
 
-    ``token`` is a tag made here, so that a run is found again even if its creation was not seen to succeed.
-    ``epochs``: time in milliseconds and metrics, by epoch. ``model_sha256``: empty until the training is complete.
+    ``token`` is a tag that follows from what is trained, so that the run is found again even if its creation was not
+    seen to succeed, and a training that has to be repeated adds no second run.
+    ``datasets``: the fields of MLflow's Dataset. ``epochs``: time in milliseconds and metrics, by epoch.
+    ``model_sha256``: empty until the training is complete.
     """
 
     name: str
+    token: str
     params: dict[str, str]
     tags: dict[str, str]
-    manifests: dict[str, str] = field(default_factory=dict)
-    token: str = field(default_factory=lambda: uuid4().hex)
+    datasets: list[dict[str, str]] = field(default_factory=list)
     epochs: dict[str, dict[str, Any]] = field(default_factory=dict)
     model_sha256: str = ""
     ended: int = 0
@@ -67,29 +69,37 @@ class TrackedRun:
     folder: Path
     journal: Journal
     run_id: str = ""
+    told: bool = False
     lost: float = 0.0  # seconds
     monitor: SystemMetricsMonitor | None = None
 
     def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Log the metrics of an epoch, once; epochs count from 1."""
-        self.journal.add_epoch(epoch, metrics)
-        self.sync()
+        if str(epoch) not in self.journal.epochs:
+            self.journal.add_epoch(epoch, metrics)
+            self.sync()
 
     def log_file(self, data: bytes, path: str) -> None:
         """Keep bytes for the store, as an artifact of the run."""
         write_bytes(self.folder / FILES / path, data)
 
     def finish(self, model_sha256: str) -> None:
-        """The training is complete and made this model. The journal goes once the store knows all of it."""
+        """The training is complete and made this model."""
         self.journal.end(model_sha256)
+        self.sync()
         self.stop_monitor()
-        if self.sync():
-            shutil.rmtree(self.folder)
 
-    def sync(self) -> bool:
-        """Write the journal, then tell the store what it lacks. Returns whether it knows everything."""
+    def forget(self) -> None:
+        """Delete the journal if the store knows all of it."""
+        if self.told:
+            shutil.rmtree(self.folder)
+            with contextlib.suppress(OSError):  # not empty
+                self.folder.parent.rmdir()
+
+    def sync(self) -> None:
+        """Write the journal, then tell the store what it lacks."""
         write_json(self.folder / JOURNAL, asdict(self.journal))
-        return self.attempt(self._tell)
+        self.told = self.attempt(self._tell)
 
     def attempt(self, action: Callable[[], object]) -> bool:
         """Do something with the store while patience lasts. Returns whether it was done."""
@@ -106,7 +116,7 @@ class TrackedRun:
 
     def stop_monitor(self) -> None:
         """End the thread that watches the machine, unless it may be waiting for a store that is away."""
-        if self.monitor and self.lost < PATIENCE:
+        if self.monitor and self.told:
             self.monitor.finish()
         self.monitor = None
 
@@ -122,17 +132,20 @@ class TrackedRun:
 
 
 @contextmanager
-def track_run(folder: Path, journal: Journal) -> Iterator[TrackedRun]:
-    """Open the run of a training, or go on with the one whose journal is in ``folder``; mark a failure."""
+def track_run(home: Path, journal: Journal) -> Iterator[TrackedRun]:
+    """Open the run of a training, or go on with the one whose journal for this store is below ``home``.
+
+    It is marked as FAILED or KILLED when the block is left by an exception or a signal.
+    """
+    folder = home / tracking.identify_store()
     tracked = TrackedRun(folder, load_journal(folder) or journal)
     tracked.sync()
     try:
         yield tracked
     except BaseException as error:
-        tracked.stop_monitor()
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        if tracked.run_id:
-            tracked.attempt(lambda: MlflowClient().set_terminated(tracked.run_id, status))
+        tracked.told = tracked.told and tracked.attempt(lambda: MlflowClient().set_terminated(tracked.run_id, status))
+        tracked.stop_monitor()
         raise
 
 
@@ -158,30 +171,41 @@ def tell(journal: Journal, files: Path | None = None) -> str:
         if int(epoch) not in told:
             points = [Metric(key, value, row["time"], int(epoch)) for key, value in row["metrics"].items()]
             client.log_batch(run_id, metrics=points)
-    for file in sorted(files.rglob("*") if files else []):
-        if not file.is_file() or file.suffix == ".partial":
-            continue
-        parent = file.relative_to(files or "").parent.as_posix()
-        with tracking.allow_slow_uploads():
-            client.log_artifact(run_id, str(file), None if parent == "." else parent)
-        file.unlink()
     if journal.model_sha256:
         client.set_tag(run_id, tracking.MODEL_TAG, journal.model_sha256)
         client.set_terminated(run_id, "FINISHED", end_time=journal.ended)
+    for file in sorted(files.rglob("*") if files else []):  # last, as they are large
+        if file.is_file() and file.suffix != ".partial":
+            parent = file.relative_to(files or "").parent.as_posix()
+            with tracking.allow_slow_uploads():
+                client.log_artifact(run_id, str(file), None if parent == "." else parent)
+            file.unlink()
     return run_id
 
 
 def replay_journals() -> None:
-    """Tell the store of complete trainings that it has not heard all of, as it was away. Raises what MLflow raises."""
-    for file in sorted(find_root().glob(f".resume/*/*/{JOURNAL}")):
-        lock = try_lock(file.parent.with_suffix(".lock"))
+    """Tell this store of complete trainings that it has not heard all of, as it was away. Raises what MLflow raises."""
+    for file in sorted(find_root().glob(f".resume/*/*/{tracking.identify_store()}/{JOURNAL}")):
+        journal, home = load_journal(file.parent), file.parent.parent
+        if journal is None or not journal.model_sha256:
+            continue  # a training that is not complete tells by itself
+        lock = try_lock(home.with_suffix(".lock"))
         if lock is None:
-            continue  # its training is alive and tells by itself
+            continue  # it is about to
         with lock:
-            journal = load_journal(file.parent)
-            if journal and journal.model_sha256:
-                tell(journal, file.parent / FILES)
-                shutil.rmtree(file.parent)
+            if not file.exists():
+                continue  # it has
+            tell(journal, file.parent / FILES)
+            shutil.rmtree(home)
+
+
+def describe_dataset(path: Path, sha256: str) -> dict[str, str]:
+    """A manifest as MLflow describes a dataset, in plain strings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MLflow registers its source for local files twice
+        table, name = pd.read_csv(path, dtype=str), path.as_posix()
+        dataset = mlflow.data.from_pandas(table, source=name, name=name, digest=sha256[:36])
+    return dict(dataset._to_mlflow_entity())
 
 
 def _open_run(client: MlflowClient, journal: Journal) -> str:
@@ -192,18 +216,12 @@ def _open_run(client: MlflowClient, journal: Journal) -> str:
     run = found[0] if found else client.create_run(experiment, tags=tags, run_name=journal.name)
     run_id: str = run.info.run_id
     if not run.data.params:
-        client.log_inputs(run_id, [_describe_input(*item) for item in journal.manifests.items()])
+        context = [InputTag("mlflow.data.context", "train")]
+        client.log_inputs(run_id, [DatasetInput(Dataset(**fields), context) for fields in journal.datasets])
         client.log_batch(run_id, params=[Param(key, value) for key, value in journal.params.items()])
-    if run.info.status != "RUNNING":
+    if run.info.status != "RUNNING" and not journal.model_sha256:
         client.update_run(run_id, status="RUNNING")
     return run_id
-
-
-def _describe_input(path: str, sha256: str) -> DatasetInput:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # MLflow registers its source for local files twice
-        dataset = mlflow.data.from_pandas(pd.read_csv(path, dtype=str), source=path, name=path, digest=sha256[:36])
-    return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train")])
 
 
 def _now() -> int:

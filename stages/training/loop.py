@@ -23,6 +23,7 @@ from stages.common.params import TrainParams
 from stages.common.seeds import derive_seed
 from stages.training.resume import Slots, State
 
+REMEDY = "Lower train.learning_rate in params.yaml, or set train.precision to fp32."
 WATCHED = ("accuracy", "precision", "recall", "f1")
 
 
@@ -128,8 +129,7 @@ class Trainer:
             loss, correct = self._take_step(batch)
             if not math.isfinite(loss):
                 raise UserError(
-                    f"the loss became {loss} in epoch {progress.epoch}, step {bar.n + 1} of {bar.total}. "
-                    "Lower train.learning_rate in params.yaml, or set train.precision to fp32."
+                    f"the loss became {loss} in epoch {progress.epoch}, step {bar.n + 1} of {bar.total}. {REMEDY}"
                 )
             progress.loss_sum += loss * len(batch)
             progress.correct += correct
@@ -155,7 +155,10 @@ class Trainer:
     def _watch(self) -> dict[str, float]:
         """Test metrics after an epoch, to look at, not to choose by."""
         test = self.task.test
-        probabilities = compute_softmax(predict_logits(self.model, test.pixels, self.task.machine).numpy())
+        logits = predict_logits(self.model, test.pixels, self.task.machine).numpy()
+        if not np.isfinite(logits).all():  # as when the last step of the epoch has spoiled the weights
+            raise UserError(f"the model answers no numbers after epoch {self.progress.epoch}. {REMEDY}")
+        probabilities = compute_softmax(logits)
         metrics = compute_metrics(test.targets.numpy(), probabilities, self.task.class_names)
         return {"test/loss": metrics["log_loss"], **{f"test/{key}": metrics[key] for key in WATCHED}}
 

@@ -28,7 +28,7 @@ from stages.common.files import compute_sha256, write_bytes
 from stages.common.root import find_root
 
 FORMAT = 1
-KEPT = 2  # folders of unfinished trainings under one name; older ones are of code and params that have changed since
+KEPT = 4  # folders of unfinished trainings under one name, 560 MB each; experiments may have several under way
 DIGEST = 32  # bytes of a SHA-256
 SAVE_SECONDS = 60  # between two saves of 280 MB, which take a second or two; RESUME_SECONDS in the environment wins
 
@@ -77,7 +77,7 @@ class Slots:
             raise SystemExit(128 + self.stop.signum)
 
     def remove(self) -> None:
-        """The training is complete and its results are in place."""
+        """The training is complete, its results are in place."""
         for slot in self._list():
             slot.unlink(missing_ok=True)
 
@@ -112,13 +112,27 @@ def open_slots(name: str, identity: dict[str, Any], stop: Stop) -> Iterator[Slot
     folder, lock = next((folder, lock) for folder in folders if (lock := try_lock(folder.with_suffix(".lock"))))
     folder.mkdir(exist_ok=True)
     os.utime(folder)
-    others = [path for path in home.iterdir() if path.is_dir() and path != folder]
-    for old in sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True)[KEPT - 1 :]:
-        if unused := try_lock(old.with_suffix(".lock")):
-            shutil.rmtree(old)
+    for old in sorted(home.glob("*/"), key=_read_age, reverse=True)[KEPT:]:
+        if not _is_waiting(old) and (unused := try_lock(old.with_suffix(".lock"))):
+            shutil.rmtree(old, ignore_errors=True)
             unused.close()
     with lock:
         yield Slots(folder, stop)
+
+
+def _read_age(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0  # another process has just removed it
+
+
+def _is_waiting(folder: Path) -> bool:
+    """Whether a complete training has not been told to its store."""
+    try:
+        return any(json.loads(file.read_text())["model_sha256"] for file in folder.glob("*/journal.json"))
+    except (OSError, ValueError, LookupError):
+        return False
 
 
 def _hash_code() -> dict[str, str]:
@@ -130,11 +144,7 @@ def _hash_code() -> dict[str, str]:
 
 @contextmanager
 def lock_training(name: str) -> Iterator[None]:
-    """Let no other process train the same model in this workspace, and end with the process that started this one.
-
-    Raises UserError with the PID of another trainer.
-    """
-    _end_with_parent()
+    """Let no other process train the same model in this workspace. Raises UserError with the PID of another trainer."""
     path = Path(".dvc/tmp", f"{name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = try_lock(path)
@@ -152,16 +162,24 @@ def try_lock(path: Path) -> TextIO | None:
     except BlockingIOError:
         file.close()
         return None
+    except OSError as error:
+        file.close()
+        raise UserError(
+            f"{path} cannot be locked: {error}. Work on a disk that knows locks, such as a local one."
+        ) from error
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
     return file
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have Linux send SIGTERM when DVC dies, so that no trainer goes on unseen; elsewhere the lock has to do."""
+    parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, see prctl(2)
+    if os.getppid() != parent:
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 @contextmanager
