@@ -57,11 +57,11 @@ def open_store() -> MlflowClient:
     A lock lets one process create them: MLflow's own creation breaks when several start at once.
     """
     root, uri = find_root(), find_store()
+    own = uri == f"sqlite:///{root / 'mlflow.db'}"
     (root / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # that pip is not installed
-    own = not os.environ.get("MLFLOW_TRACKING_URI")
     seconds = 5 if uri.startswith("http") else 120  # a server answers or is away; a new database takes a while
     with FileLock(root / ".dvc" / "tmp" / "mlflow.lock", timeout=seconds):
         client = MlflowClient()
