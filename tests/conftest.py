@@ -19,6 +19,12 @@ from stages.common.images import compute_dhash
 from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, save_manifest
 
 ROOT = Path(__file__).parent.parent
+LONGEST = ("test_end_to_end", "test_resume", "test_journal", "test_doctor", "test_security", "test_calibration")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
