@@ -5,6 +5,7 @@ Writes  data/raw/<class>/, data/manifest.csv, data/quarantine.csv (photos set as
 Command python -m stages.fetch   (about 4 seconds for 140 photos on disk; a download as long as the network needs)
 """
 
+import glob
 import hashlib
 import sys
 from collections import Counter, defaultdict
@@ -91,9 +92,27 @@ def open_source(params: FetchParams) -> tuple[Source, list[str]]:
 def _open_archive(params: FetchParams) -> Source:
     path = find_archive(params.archive, find_root())
     if path is None:
+        check_intent(params.archive)
         raise Unavailable(f"nothing matches {show(params.archive)}")
     listing, version = list_archive(path)
     return Source("archive", show(path.name), version, listing)
+
+
+def check_intent(archive: str) -> None:
+    """Raise UserError when someone seems to mean photos that fetch.archive does not match: no others may stand in."""
+    pattern = find_root() / Path(archive).expanduser()
+    if not glob.has_magic(archive):
+        raise UserError(
+            f"fetch.archive names {show(archive)}, which does not exist. Mend it in params.yaml, or set it back to "
+            "data/downloads/*.zip."
+        )
+    there = sorted(pattern.parent.iterdir()) if pattern.parent.is_dir() else []
+    others = [show(path.name) for path in there if path.name != "README.md" and not path.name.startswith(".")]
+    if others:
+        raise UserError(
+            f"fetch.archive is {show(archive)}, which does not match {', '.join(others[:3])} in that folder. "
+            "Name it in fetch.archive in params.yaml, or move it away."
+        )
 
 
 def _open_kaggle(params: FetchParams) -> Source:

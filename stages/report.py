@@ -65,6 +65,7 @@ def main() -> None:
 def draw_charts(study: Study, answer: Answer) -> dict[str, Chart]:
     """Every chart of the report, by the name of its file."""
     trials = tabulate_trials(study)
+    shown = "each trial and all together" if len(study.trials) > 1 else "of the trial"
     robustness = tabulate_robustness(study)
     curves = {arm: curve for arm, (curve, _) in compare_calibration(study).items()}
     guess = compute_guess(study.answers["original"]["target"])
@@ -75,7 +76,7 @@ def draw_charts(study: Study, answer: Answer) -> dict[str, Chart]:
     drawn = {
         "forest": Chart(
             charts.plot_forest(dict(zip(trials["trial"], trials["difference"], strict=True)), pooled, answer.margin),
-            f"Difference in accuracy with 95 % intervals{', each trial and all together' * bool(pooled)}; {margin}",
+            f"Accuracy, augmented − original, with 95 % intervals, {shown}; {margin}",
         ),
         "counts": Chart(
             figures.plot_counts(count_images(study)), f"Images per class, train and test, of trial {study.trials[0]}"

@@ -51,16 +51,29 @@ def render_results(read: "dict[str, Any]") -> str:
         "guessing",
         "original right",
         "augmented right",
-        "difference, points",
+        "augmented − original, points",
         "does it help?",
     ]
     table = [header, ["---", *["---:"] * 6, "---"], *rows]
     note = (
         "In brackets: 95 % intervals. Guessing: always answering the most common class. Clearly better than guessing: "
-        f"{', '.join(better)}."
+        f"{', '.join(better)}. {warn_of_rows(read)}"
     )
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in table]
     return "\n".join(["", *lines, "", *textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
+
+
+def warn_of_rows(read: "dict[str, Any]") -> str:
+    """Why the rows are not to be compared, with the numbers of the trials that both have."""
+    trials = read["docs/study/steps/comparison.json"]["trials"]
+    right = {}
+    for arm in ARMS:
+        answers = load_answers("epochs", arm, trials)
+        right[arm] = f"{100 * (answers['pred'] == answers['target']).mean():.1f} %"
+    return (
+        f"The rows are not to be compared: the second has {trials} trials, with the augmented models of the first. On "
+        f"these trials the arms under `epochs` get {right['original']} and {right['augmented']}."
+    )
 
 
 def load_answers(budget: str, arm: str, trials: int) -> pd.DataFrame:

@@ -202,7 +202,7 @@ def test_class_names_are_shown_as_they_are(several: Report) -> None:
     names = [row[0] for row in read_table(several.markdown, "class")[: len(NAMES)]]
     assert [re.sub(r"\\(.)", r"\1", name) for name in names] == NAMES
     assert "macro averages over the 4 classes" in several.markdown
-    assert "lab report" not in several.markdown
+    assert "two lab reports" not in several.markdown
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_on_the_sample_the_first_and_the_last_line_say_so(sample: Report) -> Non
     for lines in (sample.markdown.strip().splitlines(), sample.printed.strip().splitlines(), paragraphs):
         assert lines[0] == lines[-1]
         assert "sample" in lines[0] and "not photographs" in lines[0]
-    assert "lab report" not in sample.markdown + sample.page
+    assert "two lab reports" not in sample.markdown + sample.page
     assert "photograph" not in re.sub(r"not photographs", "", sample.markdown + sample.page)
 
 
@@ -315,7 +315,7 @@ def test_one_trial_has_no_spread(one: Report) -> None:
 def test_published_numbers_stand_beside_numbers_of_the_same_kind(one: Report) -> None:
     metrics = one.load_study().metrics
     rows = read_table(one.markdown, "averages")
-    assert [row[2] for row in rows] == ["first lab report", "this run"] * 2 + ["second lab report", "this run"] * 2
+    assert [row[2] for row in rows] == ["lab 1", "here"] * 2 + ["lab 2", "here"] * 2
     for published, ours in zip(rows[::2], rows[1::2], strict=True):
         assert published[:2] == ours[:2]
         prefix = "weighted_" if ours[0] == "weighted" else ""

@@ -58,11 +58,13 @@ def describe_scope(answer: Answer) -> str:
 def describe_guessing(shares: Mapping[str, tuple[float, Interval]], guess: float) -> str:
     """How right each arm is, and whether that is more than guessing: ``guess`` is the share of the commonest class."""
     (original, first), (augmented, second) = shares.values()
+    learned = any(interval.low > guess for _, interval in shares.values())
+    doubt = "" if learned else " As long as that is so, this says little about classifiers that work."
     return (
         f"The original arm got {100 * original:.1f} % right (95 % interval {format_percent(first)}), "
         f"the augmented {100 * augmented:.1f} % ({format_percent(second)}). "
         f"Always answering the most common class gets {100 * guess:.1f} %: "
-        f"{name_better(shares, guess)} clearly better than guessing."
+        f"{name_better(shares, guess)} clearly better than guessing.{doubt}"
     )
 
 
@@ -104,10 +106,14 @@ def describe_need(answer: Answer) -> str:
         )
     if answer.verdict != "cannot tell":
         return ""
-    trials = f"about {answer.trials_needed:,} trials on these photos" if answer.trials_needed else ""
-    photos = f"{answer.trials} trials with about {_count(answer.photos_needed)} photos" if answer.photos_needed else ""
-    needed = " or ".join(filter(None, [trials, photos])) or "both more trials and more photos"
-    return f"By a rough estimate from these {answer.trials} trials, settling it takes {needed}."
+    trials = f"{answer.trials_needed:,} trials on these photos" if answer.trials_needed else ""
+    photos = f"{answer.trials} trials with {_count(answer.photos_needed)} photos" if answer.photos_needed else ""
+    needed = " or ".join(filter(None, [trials, photos]))
+    needed = f"at least about {needed}" if needed else "both more trials and more photos"
+    return (
+        f"By a rough estimate from these {answer.trials} trials, settling it takes {needed}; a true difference smaller "
+        "than the one seen takes more."
+    )
 
 
 def _count(number: int | None) -> str:
