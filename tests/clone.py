@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -38,11 +39,12 @@ def call(folder: Path, command: str, *, status: int = 0, **extra: str) -> str:
         "GIT_COMMITTER_EMAIL": "test@example.org",
         **extra,
     }
-    pipe = subprocess.PIPE
-    done = subprocess.run(
-        command.split(), cwd=folder, env=environment, check=False, stdout=pipe, stderr=subprocess.STDOUT
-    )
-    output = done.stdout.decode()
+    with tempfile.TemporaryFile() as file:  # a pipe would stay open as long as idle workers of a killed stage live
+        done = subprocess.run(
+            command.split(), cwd=folder, env=environment, check=False, stdout=file, stderr=subprocess.STDOUT
+        )
+        file.seek(0)
+        output = file.read().decode()
     assert done.returncode == status, f"{command}: exit status {done.returncode}\n{output}"
     return output
 
