@@ -503,7 +503,7 @@ short", these keep both: {render_bars(found.rows + found.learners)}.
 - *Nadeau–Bengio t*: the textbook's correction for train sets that overlap.
 - *bootstrap*: trials and photos drawn anew, percentile interval ({REPLICATES} replicates).
 - *ours*: the headline of the report, `estimate_mean`. It counts trials and photos as two-way clusters (answers of one
-  trial go together, and so do answers for one photo), and has a least width that follows from the number of photos.
+  trial go together, and so do answers for one photo), and is never narrower than the photos alone allow.
 
 *Ours* was chosen as the narrowest that keeps the bars in all these lines, so that it does so is no independent test;
 where it falls short it does not. On 140 photos Nadeau and Bengio's interval is wider by a factor of

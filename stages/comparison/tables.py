@@ -171,10 +171,11 @@ def list_methods(study: Study, difference: Estimate) -> Table | None:
     degrees = f"{len(gains) - 1} degree{'s' * (len(gains) > 2)} of freedom"
     note = (
         "The verdict's interval is the wider of two: by two-way clusters (answers of one trial go together, and so do "
-        f"answers for one photo; Student's t with {degrees}), and a least width that follows from the number of photos "
-        f"alone. Its p, the larger of the two tests, is {format_p(difference.p)}. The textbook's methods, for "
-        "comparison, are below. All trials share one data set: read the corrected t when the question is about "
-        "training on another one, above all when the arms learn different things from the same photos."
+        f"answers for one photo; Student's t with {degrees}), and by the photos alone, as if a few more had gone "
+        "one way and the other, so that few photos, all alike, never claim certainty. Its p, the larger of the two "
+        f"tests, is {format_p(difference.p)}. The textbook's methods, for comparison, are below. All trials share one "
+        "data set: read the corrected t when the question is about training on another one, above all when the arms "
+        "learn different things from the same photos."
     )
     return Table(["method", "result"], rows, note=note)
 
