@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from stages.comparison import statistics
+from stages.comparison.needs import compute_power, find_pairs_needed, find_photos_needed, find_trials_needed
 from stages.comparison.statistics import (
     Interval,
     Values,
@@ -19,7 +20,6 @@ from stages.comparison.statistics import (
     bootstrap_interval,
     compute_corrected_t_interval,
     compute_mcnemar_midp,
-    compute_power,
     compute_sign_flip_floor,
     compute_sign_flip_p,
     compute_tango_interval,
@@ -27,9 +27,6 @@ from stages.comparison.statistics import (
     compute_wilson_interval,
     decide,
     estimate_mean,
-    find_pairs_needed,
-    find_photos_needed,
-    find_trials_needed,
 )
 
 quick = settings(max_examples=50, deadline=None)

@@ -12,6 +12,7 @@ from stages.common.params import Params
 from stages.comparison import tables, words
 from stages.comparison.charts import Chart
 from stages.comparison.gallery import Pictures
+from stages.comparison.labs import list_labs
 from stages.comparison.provenance import describe_photos, list_params, list_provenance
 from stages.comparison.study import ARMS, Study
 from stages.comparison.summary import Answer, compute_guess, estimate_share
@@ -42,7 +43,7 @@ def collect_content(study: Study, answer: Answer, params: Params) -> dict[str, A
         "recalls": tables.list_recalls(study),
         "robustness": tables.list_robustness(study),
         "losses": tables.list_losses(study),
-        "labs": tables.list_labs(study),
+        "labs": list_labs(study),
         "models": tables.list_models(study),
         "provenance": list_provenance(study, params),
         "params": list_params(params),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.comparison.needs import find_pairs_needed, find_photos_needed, find_trials_needed
 from stages.comparison.reliability import compute_calibration, compute_calibration_error, compute_losses
 from stages.comparison.statistics import (
     Estimate,
@@ -19,9 +20,6 @@ from stages.comparison.statistics import (
     compute_wilson_interval,
     decide,
     estimate_mean,
-    find_pairs_needed,
-    find_photos_needed,
-    find_trials_needed,
 )
 from stages.comparison.study import ARMS, Study, spread
 

@@ -37,14 +37,6 @@ SCORES = {
     "log loss (less is better)": "log_loss",
 }
 
-# The two lab reports' published numbers: the first gives weighted averages, the second those of the class dogs
-LABS = {
-    ("weighted", "original", "lab 1"): ["0.4643", "0.4067", "0.4643", "0.3665"],
-    ("weighted", "augmented", "lab 1"): ["0.5000", "0.5000", "0.5000", "0.4556"],
-    ("dogs", "original", "lab 2"): ["0.5714", "0.5714", "0.5714", "0.5714"],
-    ("dogs", "augmented", "lab 2"): ["0.6071", "0.5789", "0.7857", "0.6667"],
-}
-
 
 @dataclass(frozen=True)
 class Table:
@@ -260,25 +252,6 @@ def list_losses(study: Study) -> Table:
         else "One trial shows no interval and no p."
     )
     return Table(["less is better", *ARMS, "guessing", "difference", "p (Holm)"], rows, note=note)
-
-
-def list_labs(study: Study) -> Table | None:
-    """The labs' published numbers beside means of the same kind; None of other photos."""
-    if study.class_names != ["cats", "dogs"] or study.is_sample:
-        return None
-    rows = []
-    for (averages, arm, source), published in LABS.items():
-        prefix = "weighted_" if averages == "weighted" else ""
-        keys = ["accuracy", f"{prefix}precision", f"{prefix}recall", f"{prefix}f1"]
-        rows.append([averages, arm, source, *published])
-        ours = [f"{fmean(collect(study.metrics, arm, key)):.4f}" for key in keys]
-        rows.append([averages, arm, "here", *ours])
-    note = (
-        "Both labs tested one trial on 28 photos; each of their gains is a single photo. The first gives averages over "
-        "the classes, weighted by their photos, the second the numbers of the class dogs; each stands beside ours of "
-        "the same kind."
-    )
-    return Table(["averages", "arm", "from", "accuracy", "precision", "recall", "F1"], rows, names=3, note=note)
 
 
 def list_models(study: Study) -> Table:

@@ -1,0 +1,111 @@
+"""How many trials or photos would settle a question that is open, as far as the data show.
+
+Accuracies, differences and margins are fractions.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from stages.comparison.statistics import (
+    LEVEL,
+    Counts,
+    Floats,
+    Values,
+    Variance,
+    Z,
+    compute_floor,
+    compute_midps,
+    compute_variance,
+    count_photos,
+)
+
+POWER = 0.8  # probability of finding a difference that is there
+
+
+def find_trials_needed(values: Values, margin: float) -> int | None:
+    """Trials on the same photos that would settle what cannot be told from ``values`` `[T, N]`, as far as they show.
+
+    Settled: either an interval no wider than the margin, which always gives a verdict, or a difference as large as
+    the one seen, found with a probability of 80 %. None when no number of trials up to 1,000 is enough. As long as no
+    photo has been tested twice, nothing shows what a second test of it would repeat: the number is then the least that
+    it can be.
+
+    Raises:
+        ValueError: fewer than two trials, or one without a value.
+    """
+    parts, mean, tested = _measure(values)
+    photos = max(parts.photos - parts.cells, 0.0)  # what stays, however often the same photos are tested
+    rest = max(parts.trials, parts.cells) * len(values)
+    more = np.arange(len(values) + 1, 1001)
+    return _find_first(more, _settles(rest / more + photos, more, np.array(tested), mean, margin))
+
+
+def find_photos_needed(values: Values, margin: float) -> int | None:
+    """The same for test photos, with the trials as they are. None when no number up to a million is enough."""
+    parts, mean, tested = _measure(values)
+    trials = max(parts.trials - parts.cells, 0.0)  # what stays, however many photos are tested
+    rest = max(parts.photos, parts.cells) * tested
+    more = _list_round_numbers(tested + 1)
+    return _find_first(more, _settles(rest / more + trials, np.array(len(values)), more, mean, margin))
+
+
+def _measure(values: Values) -> tuple[Variance, float, int]:
+    if len(values) < 2:
+        raise ValueError("one trial says nothing on how trials differ")
+    return compute_variance(values), float(np.nanmean(values)), count_photos(values)
+
+
+def _list_round_numbers(start: int) -> Counts:
+    """Numbers of two digits and zeros from ``start`` to a million: needs are known no more exactly than that."""
+    units = (1, 10, 100, 1_000, 10_000)
+    return np.array([n for unit in units for n in range(10 * unit, 100 * unit, unit) if n >= start], dtype=np.int64)
+
+
+def _settles(variance: Floats, trials: Counts, photos: Counts, mean: float, margin: float) -> npt.NDArray[np.bool_]:
+    error, floor = np.sqrt(variance), compute_floor(photos)
+    reach, power = (stats.t.ppf(share, trials - 1) for share in ((1 + LEVEL) / 2, POWER))
+    narrow = np.maximum(reach * error, floor) <= margin / 2
+    found: npt.NDArray[np.bool_] = narrow | (np.maximum((reach + power) * error, floor) < abs(mean))
+    return found
+
+
+def _find_first(numbers: Counts, fit: npt.NDArray[np.bool_]) -> int | None:
+    return int(numbers[fit.argmax()]) if fit.any() else None
+
+
+def compute_power(n: int, discordance: float, difference: float) -> float:
+    """Probability that the mid-p McNemar test finds a true difference of accuracies, at p < 0.05, on ``n`` photos.
+
+    ``discordance``: the share of photos on which exactly one of the two models is right, above 0 and at least as large
+    as the difference; else ValueError.
+    """
+    _check_discordance(discordance, difference)
+    share = (1 + difference / discordance) / 2  # of the discordant photos, won by the better model
+    power = 0.0
+    for count in range(n + 1):
+        weight = float(stats.binom.pmf(count, n, discordance))
+        if weight > 1e-9:
+            wins = np.arange(count + 1)
+            significant = compute_midps(np.minimum(wins, count - wins), count) < 1 - LEVEL
+            power += weight * float(stats.binom.pmf(wins, count, share) @ significant)
+    return power
+
+
+def find_pairs_needed(discordance: float, difference: float) -> int:
+    """Photos that McNemar's test needs to find a true difference, not 0, with a probability of 80 %.
+
+    Connett, Smith & McHugh 1987, Stat Med 6:167. Raises as `compute_power`.
+    """
+    _check_discordance(discordance, difference)
+    if not difference:
+        raise ValueError("no number of photos shows a difference of 0")
+    spread = Z * math.sqrt(discordance) + float(stats.norm.ppf(POWER)) * math.sqrt(discordance - difference**2)
+    return math.ceil((spread / difference) ** 2)
+
+
+def _check_discordance(discordance: float, difference: float) -> None:
+    if not (0 < discordance <= 1 and abs(difference) <= discordance):
+        raise ValueError(f"a difference of {difference} needs a discordance between itself and 1, not {discordance}")
