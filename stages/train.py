@@ -26,7 +26,7 @@ from stages.common import tracking
 from stages.common.dataset import load_images
 from stages.common.errors import UserError, run_stage
 from stages.common.faults import kill_point
-from stages.common.files import compute_sha256, replace_dir, write_bytes, write_json
+from stages.common.files import compute_sha256, read_recorded, replace_dir, write_bytes, write_json
 from stages.common.hardware import make_deterministic, select_machine
 from stages.common.manifest import COPY_COLUMNS, PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest
 from stages.common.model import (
@@ -158,7 +158,7 @@ def read_budget(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {"repeats": 1}
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(read_recorded(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}). Run `dvc repro` to make it again.") from error
     return found

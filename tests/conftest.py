@@ -1,5 +1,6 @@
 """A workspace of its own for each test, with small photos in the shape that fetch leaves."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -59,6 +60,29 @@ def photos(workspace: Path) -> pd.DataFrame:
     manifest = pd.DataFrame(rows)
     save_manifest(PHOTOS, manifest, PHOTO_COLUMNS)
     return manifest
+
+
+@pytest.fixture
+def photos_to_train(workspace: Path) -> Path:
+    """A workspace in which the trainer of `tests.trainer` can run."""
+    from tests.trainer import prepare_photos  # imports this module, and slow libraries
+
+    prepare_photos()
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a training leaves that nobody disturbs, by path."""
+    from tests.trainer import make_workspace, read_results, run_trainer
+
+    with contextlib.chdir(make_workspace(tmp_path_factory.mktemp("whole"))):
+        done = run_trainer()
+        assert (done.status, done.stderr) == (0, "")
+        assert "going on" not in done.stdout
+        results = read_results()
+    assert len(results) == 4
+    return results
 
 
 @pytest.fixture

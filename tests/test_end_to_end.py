@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from stages.common.dataset import load_images, normalize
 from stages.common.hardware import Machine
-from stages.common.manifest import SPLIT_COLUMNS, load_manifest
+from stages.common.manifest import PHOTO_COLUMNS, SPLIT_COLUMNS, load_manifest, save_manifest
 from stages.common.model import load_model, load_run, predict_logits
 from stages.common.params import IDENTITY, load_params
 from stages.common.tracking import EXPERIMENT
@@ -84,6 +84,16 @@ def read_test_photos(folder: Path) -> torch.Tensor:
     return load_images(manifest, ["cats", "dogs"], 32).pixels
 
 
+def change_unseen(path: Path) -> None:
+    """Change the difference hash of a photo as a failing disk would: DVC sees the size and time that it knows."""
+    stat, manifest = path.stat(), load_manifest(path, PHOTO_COLUMNS)
+    first, *rest = manifest["dhash"].tolist()
+    manifest["dhash"] = [f"{int(first, 16) ^ 1:016x}", *rest]
+    save_manifest(path, manifest, PHOTO_COLUMNS)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("home") / "clone"
@@ -119,6 +129,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         story.play("trial", "dvc repro")
         (folder / "mlflow.db").unlink()
         story.play("restored", "dvc repro --force --single-item evaluate@0")
+
+        change_unseen(folder / "data/manifest.csv")
+        story.output["damaged"] = call(folder, "dvc repro --force --single-item split@0", status=255)
+        (folder / "data/manifest.csv").unlink()
+        story.play("mended", "dvc repro")
     finally:
         os.chdir(before)
     return story
@@ -312,6 +327,13 @@ def test_deleted_store_is_filled_from_what_is_on_disk(story: Story) -> None:
         metrics = json.loads((story.folder / f"metrics/{run['tags.arm']}/0.json").read_text())
         assert run["metrics.evaluate/accuracy"] == metrics["accuracy"]
         assert run["metrics.test/loss"] == metrics["log_loss"]
+
+
+def test_a_manifest_damaged_unseen_by_dvc_is_named_and_made_again(story: Story) -> None:
+    message = "split: error: data/manifest.csv was changed or damaged: dvc.lock has another MD5. Delete it and run"
+    assert message in story.output["damaged"]
+    assert "Traceback" not in story.output["damaged"]
+    assert story.lock["mended"] == story.lock["restored"]
 
 
 def test_diffs_are_short_and_name_what_changed(story: Story) -> None:

@@ -48,6 +48,8 @@ def test_refuses_other_formats(format_name: str) -> None:
         (b"<!DOCTYPE html><html>please log in</html>", "a web page?"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "<svg"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
+        (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic", "convert it to JPEG"),
+        (b"MM\0*\0\0\0\x08\0\x10", "convert it to JPEG"),
         (JPEG[: len(JPEG) // 2], "truncated"),
         (PNG[: len(PNG) // 2], "damaged"),
     ],

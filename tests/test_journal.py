@@ -17,7 +17,7 @@ from stages.common.files import write_json
 from stages.training import journal
 from stages.training.journal import Journal, TrackedRun, load_journal, replay_journals, track_run
 from stages.training.resume import Stop, open_slots
-from tests.trainer import make_workspace, prepare_photos, read_results, run_trainer, start_trainer, wait_for, wait_until
+from tests.trainer import make_workspace, read_results, run_trainer, start_trainer, wait_for, wait_until
 
 QUIET = {"RESUME_SECONDS": "1000"}  # states are of no interest here
 OUTAGE = {**QUIET, "REQUIRE_TRACKING": ""}
@@ -82,21 +82,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     yield server
     if server.process:
         server.send(signal.SIGKILL)
-
-
-@pytest.fixture
-def photos_to_train(workspace: Path) -> Path:
-    prepare_photos()
-    return workspace
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
-    """What a training leaves whose store is a file beside it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(make_workspace(tmp_path_factory.mktemp("whole")))
-        assert run_trainer(**QUIET).status == 0
-        yield read_results()
 
 
 def read_server() -> list[tuple[str, list[int], list[str]]]:

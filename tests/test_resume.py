@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,6 @@ from tests.conftest import change_params
 from tests.trainer import (
     EPOCHS,
     STEPS,
-    make_workspace,
-    prepare_photos,
     read_results,
     run_trainer,
     start_trainer,
@@ -47,25 +44,6 @@ MORE_PLACES = {
     "after-finish": STEPS,
     "end": 0,  # complete, but DVC has not stored it: the same once more
 }
-
-
-@pytest.fixture
-def photos_to_train(workspace: Path) -> Path:
-    prepare_photos()
-    return workspace
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
-    """What a training leaves that nobody disturbs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(make_workspace(tmp_path_factory.mktemp("whole")))
-        done = run_trainer()
-        assert (done.status, done.stderr) == (0, "")
-        assert "going on" not in done.stdout
-        results = read_results()
-        assert len(results) == 4
-        yield results
 
 
 def read_store() -> tuple[list[str], list[int]]:

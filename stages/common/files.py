@@ -1,4 +1,4 @@
-"""Outputs that are whole or absent: write beside the target, then rename."""
+"""Files between stages: written whole or not at all, and read only as they were written."""
 
 import errno
 import hashlib
@@ -53,6 +53,20 @@ def write_bytes(target: Path, data: bytes) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Write ``value`` as JSON that git shows line by line; NaN is refused (ValueError)."""
     write_bytes(target, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_recorded(path: Path) -> bytes:
+    """The bytes of a file that another stage wrote.
+
+    Raises UserError when DVC runs this stage and recorded other bytes: it takes a file of known size and time for
+    unchanged. OSError when the file cannot be read.
+    """
+    data, lock = path.read_bytes(), Path("dvc.lock")
+    recorded = lock.read_text() if "DVC_STAGE" in os.environ and lock.exists() else ""
+    digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if f"path: {path.as_posix()}\n" in recorded and digest not in recorded:
+        raise UserError(f"{path} was changed or damaged: dvc.lock has another MD5. Delete it and run `dvc repro`.")
+    return data
 
 
 def compute_sha256(path: Path) -> str:

@@ -86,6 +86,10 @@ def describe_start(data: bytes) -> str:
     start = data[:200].lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
         return "a git-lfs pointer (`git lfs pull` fetches the file)"
+    if data[4:8] == b"ftyp":
+        return "HEIC or another format of phones (convert it to JPEG)"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "TIFF or a camera's raw format (convert it to JPEG)"
     page = " (a web page?)" if start.startswith((b"<!doctype html", b"<html")) else ""
     return f"it starts with {data[:24]!r}{page}"
 

@@ -1,11 +1,12 @@
 """Manifests: CSV files that list images with their labels and provenance, one row per image."""
 
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
 from stages.common.errors import UserError
-from stages.common.files import write_bytes
+from stages.common.files import read_recorded, write_bytes
 
 PHOTOS = Path("data/manifest.csv")
 """Written by fetch: every accepted photo."""
@@ -18,11 +19,12 @@ COPY_COLUMNS = ["path", "class", "sha256", "source_path", "copy", "operations"]
 def load_manifest(path: Path, columns: list[str]) -> pd.DataFrame:
     """Read a manifest as text cells.
 
-    Raises UserError when it is absent, empty, lacks one of ``columns``, or says of an image what cannot be.
+    Raises UserError when it is absent, empty, not what was written, lacks one of ``columns``, or says of an image
+    what cannot be.
     """
     try:
         # keep_default_na=False: a class may be called "NA" or "null"
-        manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
+        manifest = pd.read_csv(BytesIO(read_recorded(path)), dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing. Run `dvc repro`, which makes it.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -102,7 +102,7 @@ def open_slots(name: str, identity: dict[str, Any], stop: Stop) -> Iterator[Slot
     """The slots of the training that ``identity`` describes, for this process alone until the block ends.
 
     Experiments that run beside each other may train the same: each gets slots of its own. Only the newest folders of
-    ``name`` are kept, and those in use.
+    ``name`` are kept, those in use, and those whose store waits to be told of a complete training.
     """
     known = json.dumps({"format": FORMAT, "code": _hash_code(), **identity}, sort_keys=True, allow_nan=False)
     key = hashlib.sha256(known.encode()).hexdigest()[:16]
