@@ -73,7 +73,7 @@ def inspect_store(story: Story) -> None:
         files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
         story.artifacts[run["tags.arm"], run["tags.trial"]] = files
         if (run["tags.arm"], run["tags.trial"]) == ("original", "0"):
-            model = mlflow.pytorch.load_model(f"runs:/{run['run_id']}/model")
+            model = mlflow.pytorch.load_model(f"runs:/{run['run_id']}/model", dst_path=str(story.folder.parent))
             story.logits = model(normalize(read_test_photos(story.folder))).detach().numpy()
 
 
