@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from stages import augment, evaluate, fetch, split, train
 from stages.common.answers import save_table
 from stages.common.dataset import load_images
 from stages.common.errors import UserError
-from stages.common.files import write_bytes, write_json
+from stages.common.files import read_recorded, write_bytes, write_json
 from stages.common.manifest import COPY_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest
 from stages.common.model import MODEL_FILE, RUN_FILE, RUN_KEYS, build_model, encode_weights
 from stages.common.params import load_params
@@ -29,7 +30,7 @@ from tests.test_evaluate import stand_in
 
 CLASS_NAMES = ["cats", "dogs"]
 SIZE = 32  # pixels
-SPLIT, COPIES = Path("data/split/0.csv"), Path("data/augmented/0.csv")
+SPLIT, COPIES, BUDGET = Path("data/split/0.csv"), Path("data/augmented/0.csv"), Path("data/budget/0.json")
 
 FLIPS = settings(
     max_examples=80,
@@ -173,6 +174,31 @@ def test_no_changed_byte_of_the_photos_manifest_changes_a_label(
         assert set(zip(found["sha256"], found["class"], strict=True)) == expected
 
     check()
+
+
+@pytest.mark.parametrize("path", [PHOTOS, SPLIT, COPIES, BUDGET], ids=str)
+def test_under_dvc_any_changed_byte_of_what_it_recorded_is_named(
+    prepared: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    good = path.read_bytes()
+    record = {"path": path.as_posix(), "hash": "md5", "md5": hashlib.md5(good).hexdigest(), "size": len(good)}
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"one": {"outs": [record]}}}, sort_keys=False))
+    monkeypatch.setenv("DVC_STAGE", "two@0")
+    assert read_recorded(path) == good
+
+    @FLIPS
+    @given(st.integers(0, len(good) - 1), st.integers(1, 255))
+    def check(position: int, flip: int) -> None:
+        path.write_bytes(good[:position] + bytes([good[position] ^ flip]) + good[position + 1 :])
+        with pytest.raises(UserError, match=f"^{path} was changed or damaged: dvc.lock has another MD5. Delete it and"):
+            train.read_budget(path) if path == BUDGET else load_manifest(path, [])
+
+    check()
+    with monkeypatch.context() as patch:
+        patch.delenv("DVC_STAGE")
+        assert read_recorded(path) != good, "by hand anyone may run a stage on what is there"
+    Path("dvc.lock").write_text("stages: {}\n")
+    assert read_recorded(path) != good, "nothing was recorded of it"
 
 
 # Models

@@ -244,6 +244,14 @@ def test_the_journal_of_a_living_training_is_left_to_it(workspace: Path) -> None
     assert [run[0] for run in read_server()] == ["FINISHED"]
 
 
+def test_the_journal_of_a_training_that_was_cut_short_is_left_to_it(workspace: Path) -> None:
+    """With the states beside it, from which it goes on."""
+    file = write_journal(workspace / ".resume/original-0/abc", make_journal())
+    replay_journals()
+    assert file.exists()
+    assert not Path("mlflow.db").exists()
+
+
 def test_a_replay_reads_no_manifest(workspace: Path) -> None:
     """The photos of the training may be others by then, or gone."""
     Path("split.csv").write_text("path,class\na,b\n")
