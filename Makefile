@@ -17,6 +17,8 @@ help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs only what is out of date
+	@# before DVC deletes the results of a stage whose params it then cannot read
+	@python -m stages.common.params
 	@# a new or changed zip is no DVC dependency, as experiments in a temporary copy cannot see it
 	@[ -z "$$(find data/downloads -name '*.zip' -cnewer data/manifest.csv 2>/dev/null)" ] || dvc repro --force fetch
 	@dvc repro
@@ -62,7 +64,7 @@ $(READY): requirements.txt
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 		$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; \
 	done || { echo 'No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12'; exit 1; }; \
-	echo "Setting up $(VENV) with $$($$python --version): about a minute on a fast connection, 6.5 GB" && \
+	echo "Setting up $(VENV) with $$($$python --version): one to two minutes on a fast connection, 6.5 GB" && \
 	{ $$python -m venv --clear $(VENV) || { echo 'Python lacks venv. On Debian and Ubuntu: apt install python3-venv'; exit 1; }; }
 	@awk '/^uv==/,!/\\$$/' requirements.txt > $(VENV)/uv.txt
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt

@@ -1,7 +1,7 @@
 """Get the photos, decode every one once, and record what they are.
 
 Reads   the first of params.yaml's fetch.sources that can be had: a zip or folder on disk, Kaggle, drawn samples
-Writes  data/raw/<class>/, data/manifest.csv, data/quarantine.csv (photos set aside, and why)
+Writes  data/raw/<class>/, data/manifest.csv, metrics/quarantine.csv (photos set aside, and why)
 Command python -m stages.fetch   (about 4 seconds for 140 photos on disk; a download as long as the network needs)
 """
 
@@ -28,7 +28,7 @@ from stages.sources.archive import File, Listing, check_room, find_archive, list
 from stages.sources.layout import choose_file_name, find_class, find_subset, select_photos, show
 
 RAW = Path("data/raw")
-QUARANTINE = Path("data/quarantine.csv")
+QUARANTINE = Path("metrics/quarantine.csv")
 QUARANTINE_COLUMNS = ["path", "sha256", "reason"]
 MAX_IMBALANCE = 20  # photos of the largest class per photo of the smallest
 SAMPLE_REMEDY = (

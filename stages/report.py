@@ -2,7 +2,7 @@
 
 Reads   params trials, report, and for these trials only: data/split/, data/augmented/, metrics/<arm>/,
         metrics/history/, metrics/predictions/, metrics/robustness/, metrics/copies/; data/manifest.csv,
-        data/quarantine.csv, data/raw/
+        metrics/quarantine.csv, data/raw/
 Writes  metrics/comparison.json: the verdict and a few numbers, for `dvc metrics diff`
         metrics/report.md, metrics/figures/*.png: for git
         metrics/report.html: one file with everything; it shows photographs, so it stays out of git

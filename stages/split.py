@@ -11,6 +11,7 @@ form a group, and a group is never divided. The result depends on the photos' by
 
 import argparse
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from stages.common.errors import UserError, run_stage
+from stages.common.errors import RESTORE, UserError, run_stage
 from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest, save_manifest
 from stages.common.params import load_params
 from stages.common.seeds import derive_seed
@@ -35,6 +36,8 @@ def main() -> None:
     photos = load_manifest(PHOTOS, PHOTO_COLUMNS).sort_values(["sha256", "path"], ignore_index=True)
     check_hashes(photos["dhash"])
     photos["group"] = group_near_duplicates(photos["dhash"].tolist(), params.split.near_duplicate_bits)
+    if torn := find_torn_groups(photos):
+        print(f"warning: nearly the same picture under two labels: {'; '.join(torn[:5])}", file=sys.stderr)
     check_class_sizes(photos, num_folds)
     folds = assign_folds(photos, num_folds, derive_seed(params.seed, "split", trial // num_folds))
     photos["split"] = np.where(folds == trial % num_folds, "test", "train")
@@ -46,7 +49,7 @@ def check_hashes(dhashes: pd.Series) -> None:
     """Raise UserError unless all are 64-bit difference hashes in hex."""
     wrong = dhashes[~dhashes.str.fullmatch("[0-9a-f]{16}")]
     if len(wrong):
-        raise UserError(f"{PHOTOS} was changed or damaged: dhash is {wrong.iloc[0]!r}. Delete it and run `dvc repro`.")
+        raise UserError(f"{PHOTOS} was changed or damaged: dhash is {wrong.iloc[0]!r}. {RESTORE}")
 
 
 def group_near_duplicates(dhashes: list[str], max_bits: int) -> npt.NDArray[np.int64]:
@@ -69,6 +72,12 @@ def group_near_duplicates(dhashes: list[str], max_bits: int) -> npt.NDArray[np.i
     links = csr_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(len(hashes), len(hashes)))
     labels = connected_components(links, directed=False)[1]
     return np.asarray(pd.factorize(labels)[0], dtype=np.int64)
+
+
+def find_torn_groups(photos: pd.DataFrame) -> list[str]:
+    """Groups whose near-duplicates do not have one label, as ``path = path``."""
+    torn = photos[photos.groupby("group")["class"].transform("nunique") > 1]
+    return [" = ".join(paths.head(4)) for _, paths in torn.groupby("group")["path"]]
 
 
 def check_class_sizes(photos: pd.DataFrame, num_folds: int) -> None:

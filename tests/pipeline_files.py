@@ -45,7 +45,7 @@ def write_study(
     write_bytes(root / "params.yaml", yaml.safe_dump(params, sort_keys=False).encode())
     photos = _write_photos(root, class_names, per_class, source)
     quarantined = pd.DataFrame({"path": ["cats/empty.jpg"], "sha256": ["0" * 64], "reason": ["empty file"]})
-    save_manifest(root / "data/quarantine.csv", quarantined, list(quarantined.columns))
+    save_manifest(root / "metrics/quarantine.csv", quarantined, list(quarantined.columns))
     for trial in trials:
         _write_trial(root, photos, list(class_names), trial, epochs)
 

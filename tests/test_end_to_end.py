@@ -133,7 +133,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         change_unseen(folder / "data/manifest.csv")
         story.output["damaged"] = call(folder, "dvc repro --force --single-item split@0", status=255)
         (folder / "data/manifest.csv").unlink()
+        story.call("dvc checkout")
         story.play("mended", "dvc repro")
+
+        archive = folder / "data/downloads/photos.zip"
+        photos = archive.read_bytes()
+        archive.write_bytes(photos[:1000])
+        story.output["broken"] = call(folder, "dvc repro --force --single-item fetch", status=255)
+        archive.write_bytes(photos)
+        story.play("whole again", "dvc repro")
     finally:
         os.chdir(before)
     return story
@@ -330,10 +338,20 @@ def test_deleted_store_is_filled_from_what_is_on_disk(story: Story) -> None:
 
 
 def test_a_manifest_damaged_unseen_by_dvc_is_named_and_made_again(story: Story) -> None:
-    message = "split: error: data/manifest.csv was changed or damaged: dvc.lock has another MD5. Delete it and run"
+    message = (
+        "split: error: data/manifest.csv was changed or damaged: dvc.lock has another MD5. Delete the file, then run"
+    )
     assert message in story.output["damaged"]
     assert "Traceback" not in story.output["damaged"]
     assert story.lock["mended"] == story.lock["restored"]
+    assert not find_ran(story.output["mended"])
+
+
+def test_after_a_failed_fetch_no_photos_of_before_come_back_unasked(story: Story) -> None:
+    """DVC cannot see the archive, so it must not take the same params for the same photos."""
+    assert "fetch: error: photos.zip is no zip" in story.output["broken"]
+    assert find_ran(story.output["whole again"]) == {"fetch": 1}
+    assert story.lock["whole again"] == story.lock["restored"]
 
 
 def test_diffs_are_short_and_name_what_changed(story: Story) -> None:

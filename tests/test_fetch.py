@@ -47,7 +47,7 @@ def test_the_manifest_says_what_is_there(workspace: Path, capsys: pytest.Capture
     train = {f"train/cats/cat_{i}.jpg": b"not looked at" for i in range(3)}
     manifest = run(CATS | DOGS | train)
     assert (len(manifest), manifest["path"].is_monotonic_increasing) == (20, True)
-    assert Path("data/quarantine.csv").read_text() == "path,sha256,reason\n"
+    assert Path("metrics/quarantine.csv").read_text() == "path,sha256,reason\n"
     assert len(list(Path("data/raw").rglob("*.jpg"))) == 20
     for row in manifest.to_dict("records"):
         data = Path(row["path"]).read_bytes()
@@ -135,14 +135,14 @@ def test_bad_photos_are_set_aside_with_a_reason(workspace: Path, capsys: pytest.
     manifest = run(CATS | DOGS | BAD | odd, max_bad_fraction=4 / 25)
     assert len(manifest) == 21
     assert "data/raw/dogs/really_png.jpg" in set(manifest["path"])
-    rejected = pd.read_csv("data/quarantine.csv")
+    rejected = pd.read_csv("metrics/quarantine.csv")
     assert rejected["path"].tolist() == ["test/cats/empty.jpg", "test/cats/page\\n.jpg", *sorted(BAD)[2:]]
     assert rejected["sha256"].tolist()[0] == hashlib.sha256(b"").hexdigest()
     assert rejected["reason"].tolist()[0] == "empty file"
     assert rejected["reason"].str.len().min() > 5
     out = capsys.readouterr().out
     assert "ignored 1, hidden" in out
-    assert out.endswith("from photos.zip, 4 set aside, see data/quarantine.csv\n")
+    assert out.endswith("from photos.zip, 4 set aside, see metrics/quarantine.csv\n")
 
 
 @pytest.mark.parametrize("bad", [2, 3])
@@ -167,7 +167,7 @@ def test_odd_files_of_a_folder_are_set_aside_without_hanging(workspace: Path) ->
     (folder / "test/dogs/folder.jpg").mkdir()
     change_params({"fetch.sources": ["archive"], "fetch.archive": "photos", "fetch.max_bad_fraction": 0.2})
     fetch.main()
-    rejected = pd.read_csv("data/quarantine.csv", keep_default_na=False)
+    rejected = pd.read_csv("metrics/quarantine.csv", keep_default_na=False)
     assert rejected.to_numpy().tolist() == [
         ["test/cats/gone.jpg", "", "a dangling link"],
         ["test/cats/pipe.jpg", "", "not a regular file"],
@@ -241,10 +241,10 @@ def test_names_that_are_no_text_reach_neither_terminal_nor_manifest(
     manifest = load_manifest(PHOTOS, PHOTO_COLUMNS)
     sha256 = hashlib.sha256(make_jpeg(300)).hexdigest()
     assert f"data/raw/cats/{sha256[:16]}.jpg" in set(manifest["path"])
-    assert pd.read_csv("data/quarantine.csv")["path"].tolist() == [r"test/cats/bad\udcff.jpg"]
+    assert pd.read_csv("metrics/quarantine.csv")["path"].tolist() == [r"test/cats/bad\udcff.jpg"]
     out = capfd.readouterr().out
     assert r"class folder: test/\udce9.txt" in out
-    assert out.endswith("(11 cats, 10 dogs) from phot\\udce9, 1 set aside, see data/quarantine.csv\n")
+    assert out.endswith("(11 cats, 10 dogs) from phot\\udce9, 1 set aside, see metrics/quarantine.csv\n")
 
 
 def test_both_subsets_keep_their_names_apart(workspace: Path) -> None:

@@ -85,7 +85,7 @@ def check_result(before: dict[str, bytes]) -> None:
     assert {path: hashlib.sha256(data).hexdigest() for path, data in found.items()} == dict(
         zip(manifest["path"], manifest["sha256"], strict=True)
     )
-    pd.read_csv("data/quarantine.csv")
+    pd.read_csv("metrics/quarantine.csv")
 
 
 @FUZZ

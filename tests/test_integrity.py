@@ -82,7 +82,7 @@ def test_a_changed_photo_stops_every_stage_that_decodes_it(
 ) -> None:
     path = Path(prepared.loc[prepared["split"] == side, "path"].iloc[1])
     flip(path)
-    message = f"{path} was changed or damaged: its bytes are not those in the manifest. Delete it"
+    message = f"{path} was changed or damaged: its bytes are not those in the manifest. Delete the file, then run"
     with pytest.raises(UserError, match=message):
         run_train(monkeypatch, "original")
     with pytest.raises(UserError, match=message):
@@ -146,7 +146,7 @@ def test_a_wrong_word_is_named_with_its_line(
     text = path.read_text()
     line = text[: text.index(old)].count("\n") + 1
     path.write_text(text.replace(old, new, 1))
-    message = f"{path} was changed or damaged: .* line {line} breaks: .* {new.strip(',')}.* Delete the file and run"
+    message = f"{path} was changed or damaged: .* line {line} breaks: .* {new.strip(',')}.* Delete the file, then run"
     with pytest.raises(UserError, match=message):
         if path == PHOTOS:
             run(monkeypatch, split.main, "--trial", 0)
@@ -190,7 +190,9 @@ def test_under_dvc_any_changed_byte_of_what_it_recorded_is_named(
     @given(st.integers(0, len(good) - 1), st.integers(1, 255))
     def check(position: int, flip: int) -> None:
         path.write_bytes(good[:position] + bytes([good[position] ^ flip]) + good[position + 1 :])
-        with pytest.raises(UserError, match=f"^{path} was changed or damaged: dvc.lock has another MD5. Delete it and"):
+        with pytest.raises(
+            UserError, match=f"^{path} was changed or damaged: dvc.lock has another MD5. Delete the file, then run"
+        ):
             train.read_budget(path) if path == BUDGET else load_manifest(path, [])
 
     check()
@@ -275,7 +277,7 @@ def test_the_number_of_workers_changes_no_byte(workspace: Path) -> None:
     change_params({"fetch.sources": ["archive"], "fetch.archive": "photos.zip"})
     run_stages()
     expected = snapshot_data()
-    assert len(expected) == 12 + 2 + 1 + 20 + 1 + 1 + 2, "photos, manifests, split, copies, theirs, budget, results"
+    assert len(expected) == 12 + 1 + 1 + 20 + 1 + 1 + 2, "photos, manifest, split, copies, theirs, budget, results"
     subprocess.run(
         [sys.executable, "-c", "from tests.test_integrity import run_stages; run_stages()"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "LOKY_MAX_CPU_COUNT": "3", "PYTHONHASHSEED": "1"},

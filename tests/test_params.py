@@ -1,5 +1,7 @@
 """params.yaml is refused as a whole, before any work, with the key and the rule in the message."""
 
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import yaml
 
 from stages.common.errors import UserError
 from stages.common.params import IDENTITY, flatten, load_params
-from tests.conftest import change_params
+from tests.conftest import ROOT, change_params
 
 WRONG: list[tuple[str, Any, str]] = [
     ("train.epochs", "10", "train.epochs: Input should be a valid integer, found '10'"),
@@ -120,6 +122,17 @@ def test_all_problems_are_told_at_once(workspace: Path) -> None:
         load_params()
     assert "train.epochs" in str(caught.value)
     assert "split.test_fraction" in str(caught.value)
+
+
+@pytest.mark.parametrize(("old", "status"), [("epochs", 1), ("no such key", 0)])
+def test_as_a_command_it_says_in_one_message_what_is_wrong(workspace: Path, old: str, status: int) -> None:
+    path = Path("params.yaml")
+    path.write_text(path.read_text().replace(f"  {old}:", "  epocs:"))
+    command = [sys.executable, "-m", "stages.common.params"]
+    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert ("train.epochs: missing" in done.stderr) == ("train.epocs: unknown key" in done.stderr) == bool(status)
+    assert "Traceback" not in done.stderr
 
 
 def test_params_in_git_are_the_labs_experiment() -> None:

@@ -84,6 +84,7 @@ def test_a_signal_saves_a_state_and_leaves_within_a_step(
     """Sent by the trainer to itself after a step, so that no clock decides; it comes to rest after the next."""
     done = run_trainer(KILL_AT=f"{signum.name}:step 1.1", RESUME_SECONDS="1000")
     assert (done.status, done.stderr) == (status, "")
+    assert done.stdout.endswith("asked to end: the state is saved, the next run takes it up\n")
     assert read_store() == (["KILLED"], [])
     again = run_trainer()
     assert f"going on after step 2 of {STEPS}" in again.stdout

@@ -1,5 +1,6 @@
 """Every photo on exactly one side, classes in balance, near-duplicates together, whatever the listing order."""
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -130,6 +131,21 @@ def test_nearly_identical_photos_stay_together(photos: pd.DataFrame, monkeypatch
         sides = run_split(monkeypatch, trial).set_index("path")["split"]
         for i in range(6):
             assert sides[f"data/raw/cats/again_{i}.jpg"] == sides[f"data/raw/cats/cats_{i}.jpg"]
+
+
+def test_the_same_picture_under_two_labels_is_warned_of(
+    photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_split(monkeypatch, 0)
+    assert capsys.readouterr().err == ""
+    dhashes = photos["dhash"].tolist()
+    photos["dhash"] = [*dhashes[:19], dhashes[0]]  # the first picture stored anew, so with other bytes
+    save_manifest(PHOTOS, photos, PHOTO_COLUMNS)
+    run_split(monkeypatch, 0)
+    assert sorted(re.findall(r"data/raw\S+jpg", capsys.readouterr().err)) == [
+        "data/raw/cats/cats_0.jpg",
+        "data/raw/dogs/dogs_9.jpg",
+    ]
 
 
 @pytest.mark.parametrize("dhash", ["", "g" * 16, "0" * 15, "0x" + "0" * 14])

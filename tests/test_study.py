@@ -62,7 +62,7 @@ def change(path: str, damage: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
         "data/split/3.csv",
         "data/augmented/3.csv",
         "data/manifest.csv",
-        "data/quarantine.csv",
+        "metrics/quarantine.csv",
     ],
 )
 def test_a_missing_file(name: str, study: None) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.common.errors import UserError
+from stages.common.errors import RESTORE, UserError
 from stages.common.faults import kill_point
 
 
@@ -65,7 +65,7 @@ def read_recorded(path: Path) -> bytes:
     recorded = lock.read_text() if "DVC_STAGE" in os.environ and lock.exists() else ""
     digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if f"path: {path.as_posix()}\n" in recorded and digest not in recorded:
-        raise UserError(f"{path} was changed or damaged: dvc.lock has another MD5. Delete it and run `dvc repro`.")
+        raise UserError(f"{path} was changed or damaged: dvc.lock has another MD5. {RESTORE}")
     return data
 
 

@@ -9,7 +9,7 @@ import imagehash
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from stages.common.errors import UserError
+from stages.common.errors import RESTORE, UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """Accepted by content, whatever the file's name says. EPS and the like, which run code, are not among them."""
@@ -71,9 +71,9 @@ def load_photo(path: Path, sha256: str | None = None) -> Image.Image:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing. Run `dvc repro`, which makes it again.") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise UserError(f"{str(path)!r} cannot be read: {error}. Delete it and run `dvc repro`.") from error
+        raise UserError(f"{str(path)!r} cannot be read: {error}. {RESTORE}") from error
     except BadImage as error:
-        raise UserError(f"{path} was changed or damaged: {error}. Delete it and run `dvc repro`.") from error
+        raise UserError(f"{path} was changed or damaged: {error}. {RESTORE}") from error
 
 
 def compute_dhash(image: Image.Image) -> str:

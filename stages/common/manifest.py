@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common.errors import UserError
+from stages.common.errors import RESTORE, UserError
 from stages.common.files import read_recorded, write_bytes
 
 PHOTOS = Path("data/manifest.csv")
@@ -28,11 +28,11 @@ def load_manifest(path: Path, columns: list[str]) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing. Run `dvc repro`, which makes it.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as CSV ({error}). Delete it and run `dvc repro`.") from error
+        raise UserError(f"{path} cannot be read as CSV ({error}). {RESTORE}") from error
     missing = [column for column in columns if column not in manifest.columns]
     if missing or manifest.empty:
         found = f"lacks the column(s) {', '.join(missing)}" if missing else "has no rows"
-        raise UserError(f"{path} {found}. Delete it and run `dvc repro`.")
+        raise UserError(f"{path} {found}. {RESTORE}")
     _check_rows(path, manifest)
     return manifest
 
@@ -54,5 +54,5 @@ def _check_rows(path: Path, manifest: pd.DataFrame) -> None:
         row = ", ".join(manifest[wrong].iloc[0])
         raise UserError(
             f"{path} was changed or damaged: an image's class must be its folder, and its split train or test, "
-            f"which line {wrong.to_numpy().argmax() + 2} breaks: {row}. Delete the file and run `dvc repro`."
+            f"which line {wrong.to_numpy().argmax() + 2} breaks: {row}. {RESTORE}"
         )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
-from stages.common.errors import UserError
+from stages.common.errors import UserError, run_stage
 
 PARAMS = Path("params.yaml")
 
@@ -231,3 +231,12 @@ def _describe(problem: Any) -> str:
         hint = " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"
     found = repr(problem["input"])
     return f"{key}: {message}, found {found if len(found) <= 100 else found[:97] + '...'}{hint}"
+
+
+def main() -> None:
+    """Say what is wrong with params.yaml, if anything is."""
+    load_params()
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -83,11 +83,19 @@ def attempt(action: Callable[[], object]) -> str:
     except UserError:
         raise
     except Exception as error:  # MLflow lets the errors of many libraries through when its store is away
-        reason = re.sub(r"//[^/@\s]+@", "//", " ".join(str(error).split()))[:200]  # without name and password
+        message = f"{find_store()}: {_find_cause(error)}"
+        reason = re.sub(r"//[^/@\s]+@", "//", " ".join(message.split()))[:200]  # without name and password
         if os.environ.get("REQUIRE_TRACKING") == "1":
             raise UserError(f"REQUIRE_TRACKING=1, but the tracking store failed: {reason}") from error
         return reason
     return ""
+
+
+def _find_cause(error: BaseException) -> str:
+    # what MLflow says of a server that is away is five errors around "Connection refused"
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return str(error) or type(error).__name__
 
 
 @contextmanager

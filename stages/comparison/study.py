@@ -97,7 +97,7 @@ def load_study(trials: list[int]) -> Study:
     return Study(
         trials=trials,
         photos=load_manifest(PHOTOS, PHOTO_COLUMNS),
-        quarantined=len(pd.read_csv(_require(Path("data/quarantine.csv")), dtype=str)),
+        quarantined=len(pd.read_csv(_require(Path("metrics/quarantine.csv")), dtype=str)),
         split=load_manifest(Path(f"data/split/{trials[0]}.csv"), SPLIT_COLUMNS),
         copies=load_manifest(Path(f"data/augmented/{trials[0]}.csv"), COPY_COLUMNS),
         metrics=metrics,

@@ -154,7 +154,7 @@ def check_runs(root: Path) -> Iterator[Problem]:
             status = "FINISHED" if done else "KILLED"
             yield Problem(
                 f"run {run.info.run_name} ({run.info.run_id}) claims to be running, but nothing runs it",
-                f"mark it as {status}",
+                f"mark it as {status}" + ("" if done else "; `make repro` goes on with it either way"),
                 partial(client.set_terminated, run.info.run_id, status, run.info.end_time if done else None),
             )
 

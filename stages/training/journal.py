@@ -110,7 +110,11 @@ class TrackedRun:
         if not reason:
             return True
         if not self.lost:
-            print(f"warning: no tracking for now, what it misses waits in {self.folder}: {reason}", file=sys.stderr)
+            print(
+                f"warning: no tracking for now ({reason}): training goes on. What the store misses waits in "
+                f"{self.folder}; evaluate tells it at the latest.",
+                file=sys.stderr,
+            )
         self.lost += time.monotonic() - started
         return False
 

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -74,6 +74,8 @@ class Slots:
         if self.stop.signum or time.monotonic() - self.saved_at > self.seconds:
             self.save(take_state())
         if self.stop.signum:
+            with suppress(OSError):  # whoever read this may be gone
+                print("  asked to end: the state is saved, the next run takes it up")
             raise SystemExit(128 + self.stop.signum)
 
     def remove(self) -> None:
