@@ -71,8 +71,8 @@ def warn_of_rows(read: "dict[str, Any]") -> str:
         answers = load_answers("epochs", arm, trials)
         right[arm] = f"{100 * (answers['pred'] == answers['target']).mean():.1f} %"
     return (
-        f"Do not compare the rows: the second has only the first {trials} trials, in which the arms of the first row got "
-        f"{right['original']} and {right['augmented']}; the augmented models are the same."
+        f"Do not compare the rows: the second has only the first {trials} trials, in which the arms of the first row "
+        f"got {right['original']} and {right['augmented']}; the augmented models are the same."
     )
 
 
