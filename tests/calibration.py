@@ -23,12 +23,11 @@ from stages.comparison.statistics import (
     LEVEL,
     Interval,
     Values,
-    bootstrap_interval,
-    compute_corrected_t_interval,
     compute_tango_interval,
     decide,
     estimate_mean,
 )
+from stages.comparison.textbook import bootstrap_interval, compute_corrected_t_interval
 from stages.comparison.words import format_signed
 
 PAGE = Path(__file__).parent.parent / "docs" / "calibration.md"

@@ -24,7 +24,8 @@ from stages import report
 from stages.common import tracking
 from stages.common.files import compute_sha256
 from stages.common.params import load_params
-from stages.comparison import tables, words
+from stages.comparison import words
+from stages.comparison.cells import compare, format_p
 from stages.comparison.pages import escape_markdown
 from stages.comparison.study import ARMS, Metrics, Study, load_study
 from stages.comparison.summary import answer_question
@@ -360,7 +361,7 @@ def test_brackets_and_missing_values_are_explained(any_report: Report) -> None:
 
 def test_p_and_the_corrected_t_are_explained(several: Report) -> None:
     answer = answer_question(several.load_study(), 0.02)
-    assert f"the larger of the two tests, is {tables.format_p(answer.difference.p)}." in several.markdown
+    assert f"the larger of the two tests, is {format_p(answer.difference.p)}." in several.markdown
     assert "read the corrected t when" in several.markdown
     assert words.describe_scope(answer) in several.markdown
 
@@ -369,9 +370,9 @@ def test_p_and_the_corrected_t_are_explained(several: Report) -> None:
 def test_a_value_that_does_not_exist_is_not_averaged(arm: str) -> None:
     trials: Metrics = {name: [{"roc_auc": 0.5}, {"roc_auc": 0.5}] for name in ARMS}
     trials[arm][1] = {"roc_auc": None}
-    assert tables.compare(trials, "roc_auc") == ["n/a", "n/a", "n/a"]
+    assert compare(trials, "roc_auc") == ["n/a", "n/a", "n/a"]
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.04951, "0.050"), (0.001, "0.001"), (0.0009, "< 0.001"), (0.0, "< 0.001")])
 def test_no_p_value_is_zero(p: float, text: str) -> None:
-    assert tables.format_p(p) == text
+    assert format_p(p) == text

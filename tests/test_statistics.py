@@ -17,16 +17,18 @@ from stages.comparison.statistics import (
     Interval,
     Values,
     adjust_holm,
-    bootstrap_interval,
-    compute_corrected_t_interval,
     compute_mcnemar_midp,
-    compute_sign_flip_floor,
-    compute_sign_flip_p,
     compute_tango_interval,
     compute_variance,
     compute_wilson_interval,
     decide,
     estimate_mean,
+)
+from stages.comparison.textbook import (
+    bootstrap_interval,
+    compute_corrected_t_interval,
+    compute_sign_flip_floor,
+    compute_sign_flip_p,
 )
 
 quick = settings(max_examples=50, deadline=None)

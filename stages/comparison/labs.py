@@ -2,8 +2,8 @@
 
 from statistics import fmean
 
+from stages.comparison.cells import Table, collect
 from stages.comparison.study import Study
-from stages.comparison.tables import Table, collect
 
 # As published: the first gives weighted averages, the second those of the class dogs
 LABS = {

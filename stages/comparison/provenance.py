@@ -4,8 +4,8 @@ import subprocess
 
 from stages.common.params import Params, flatten
 from stages.common.provenance import describe_source
+from stages.comparison.cells import Table
 from stages.comparison.study import Study
-from stages.comparison.tables import Table
 
 CODE = ("stages", "dvc.yaml", "requirements.txt")
 

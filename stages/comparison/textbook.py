@@ -1,0 +1,71 @@
+"""The textbook's methods for a difference over several trials, which the report shows beside the verdict's own."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from stages.comparison.statistics import LEVEL, Floats, Interval, Values, check_values, compute_reach
+
+
+def compute_corrected_t_interval(values: Values, train_photos: int) -> Interval:
+    """Interval of the mean over trials, for train sets that overlap (Nadeau & Bengio 2003, Mach Learn 52:239).
+
+    t = mean / sqrt((1/T + n_test/n_train) var), var being that of the T trials' means, on T - 1 degrees of freedom.
+    """
+    check_values(values)
+    means = np.nanmean(values, axis=1)
+    tests = np.isfinite(values).sum(axis=1).mean()
+    error = math.sqrt((1 / len(means) + tests / train_photos) * means.var(ddof=1))
+    half = compute_reach(len(means) - 1) * error
+    return Interval(float(means.mean()) - half, float(means.mean()) + half)
+
+
+def bootstrap_interval(values: Values, replicates: int = 2000, seed: int = 0) -> Interval:
+    """Percentile interval of the crossed bootstrap: trials and photos drawn anew, each with replacement.
+
+    The pigeonhole bootstrap of Owen (2007, Ann Appl Stat 1:386). ``values`` `[T, N]`.
+    """
+    check_values(values)
+    rng, (trials, photos) = np.random.default_rng(seed), values.shape
+    filled, tested = np.nan_to_num(values), np.isfinite(values).astype(float)
+    means: list[float] = []
+    for start in range(0, replicates, 100):  # at once, they would need gigabytes
+        size = min(100, replicates - start)
+        by_trial, by_photo = _draw_counts(rng, size, trials), _draw_counts(rng, size, photos)
+        drawn = ((by_photo @ tested.T) * by_trial).sum(axis=1)
+        sums = ((by_photo @ filled.T) * by_trial).sum(axis=1)
+        means.extend(sums[drawn > 0] / drawn[drawn > 0])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+def _draw_counts(rng: np.random.Generator, size: int, n: int) -> Floats:
+    """How often each of ``n`` is among n draws with replacement, ``size`` times: `[size, n]`."""
+    drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
+
+
+def compute_sign_flip_p(differences: Sequence[float]) -> float:
+    """Two-sided permutation test of the trials' differences, each as likely with the other sign (Fisher 1935).
+
+    Exact up to 13 trials; never below `compute_sign_flip_floor`.
+    """
+    sample = np.asarray(differences, dtype=float)
+    if len(sample) == 1:
+        return 1.0  # of which scipy makes an error
+    found = stats.permutation_test(
+        (sample, np.zeros_like(sample)),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9999,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
+
+
+def compute_sign_flip_floor(trials: int) -> float:
+    """The smallest two-sided p-value that the signs of T differences can give: 2 / 2^T."""
+    return 2.0 ** (1 - trials)
