@@ -42,14 +42,13 @@ from stages.common.params import Params, flatten, load_params
 from stages.common.seeds import derive_seed
 from stages.training.journal import Journal, describe_dataset, track_run
 from stages.training.loop import Task, Trainer, count_work
-from stages.training.resume import catch_stop, end_with_parent, lock_training, open_slots
+from stages.training.resume import catch_stop, lock_training, open_slots
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
 
 
 def main() -> None:
     """Train one arm of one trial."""
-    end_with_parent()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arm", choices=["original", "augmented"], required=True)
     parser.add_argument("--trial", type=int, required=True)

@@ -31,6 +31,7 @@ def call(folder: Path, command: str, *, status: int = 0, **extra: str) -> str:
     environment = kept | {
         "HOME": str(folder.parent),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "SHELL": "/bin/sh",  # DVC's choice where there is none; unlike bash, dash stays between DVC and the stage
         "OMP_NUM_THREADS": "1",
         "REQUIRE_TRACKING": "1",
         "GIT_AUTHOR_NAME": "test",

@@ -49,3 +49,19 @@ def test_signals_unwind_and_give_their_status(number: signal.Signals, status: in
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (status, "cleaned up\n", "")
+
+
+PARENT = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {program!r}])
+"""
+
+
+def test_a_stage_ends_with_the_dvc_that_started_it() -> None:
+    command = [sys.executable, "-c", PARENT.format(program=PROGRAM.format(action="time.sleep(60); print('went on')"))]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "started\n"
+        parent.kill()
+        assert parent.stdout.read() == "cleaned up\n", "the pipe ends when the stage, too, has ended"

@@ -21,7 +21,7 @@ def get_body(stage: str) -> dict[str, Any]:
 
 
 def get_script(stage: str) -> Path:
-    match = re.match(r"python -m (stages\.\w+)", get_body(stage)["cmd"])
+    match = re.match(r"exec python -m (stages\.\w+)", get_body(stage)["cmd"])
     assert match
     return ROOT / (match[1].replace(".", "/") + ".py")
 

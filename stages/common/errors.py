@@ -1,5 +1,6 @@
 """How a stage ends: quietly, with one message for what the user can mend, or by a signal."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ def run_stage(main: Callable[[], None]) -> None:
     the stack, so that temporary files are removed and the tracked run is closed.
     """
     signal.signal(signal.SIGTERM, _raise_system_exit)
+    _end_with_parent()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is written, as a terminal does
     name = os.environ.get("DVC_STAGE", "").split("@")[0] or getattr(sys.modules["__main__"].__spec__, "name", "")
@@ -30,6 +32,15 @@ def run_stage(main: Callable[[], None]) -> None:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+
+
+def _end_with_parent() -> None:
+    """Have Linux send SIGTERM when DVC dies, so that no stage goes on unseen beside the next `dvc repro`."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, see prctl(2)
+    if os.getppid() != parent:
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 def _raise_system_exit(signum: int, _frame: object) -> None:

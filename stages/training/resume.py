@@ -5,7 +5,6 @@ take turns, so that a save that is cut short leaves the one before. The key is a
 training of other code, params, photos or on another machine never picks up a state that is not its own.
 """
 
-import ctypes
 import fcntl
 import hashlib
 import io
@@ -173,15 +172,6 @@ def try_lock(path: Path) -> TextIO | None:
     file.write(str(os.getpid()))
     file.flush()
     return file
-
-
-def end_with_parent() -> None:
-    """Have Linux send SIGTERM when DVC dies, so that no trainer goes on unseen; elsewhere the lock has to do."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, see prctl(2)
-    if os.getppid() != parent:
-        raise SystemExit(128 + signal.SIGTERM)
 
 
 @contextmanager
