@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 PROGRAM = """
-import time
+import signal, time
 from stages.common.errors import UserError, run_stage
 
 def main():
@@ -20,6 +20,7 @@ def main():
     finally:
         print("cleaned up")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores Ctrl-C
 run_stage(main)
 """
 
@@ -43,11 +44,11 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_unwind_and_give_their_status(number: signal.Signals, status: int) -> None:
-    process = start("time.sleep(60)")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n", "written at once, although it is a pipe"
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    with start("time.sleep(60)") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n", "written at once, although it is a pipe"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (status, "cleaned up\n", "")
 
 
