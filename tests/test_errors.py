@@ -57,12 +57,33 @@ import subprocess, sys
 subprocess.run([sys.executable, "-c", {program!r}])
 """
 
+IMPORTS_UNTIL_DVC_DIES = """
+import os
+parent = os.getppid()
+print("importing", flush=True)
+while os.getppid() == parent:
+    pass
+"""
+
+
+def start_parent(program: str) -> subprocess.Popen[str]:
+    """Start what starts a stage as DVC does: in its own process group, with the stage's name in the environment."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "DVC_STAGE": "split@3"}
+    command = [sys.executable, "-c", PARENT.format(program=program)]
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, start_new_session=True)
+
 
 def test_a_stage_ends_with_the_dvc_that_started_it() -> None:
-    command = [sys.executable, "-c", PARENT.format(program=PROGRAM.format(action="time.sleep(60); print('went on')"))]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
-    with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE) as parent:
+    with start_parent(PROGRAM.format(action="time.sleep(60); print('went on')")) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "started\n"
         parent.kill()
         assert parent.stdout.read() == "cleaned up\n", "the pipe ends when the stage, too, has ended"
+
+
+def test_a_stage_does_not_start_when_dvc_died_while_it_imported() -> None:
+    with start_parent(IMPORTS_UNTIL_DVC_DIES + PROGRAM.format(action="pass")) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "importing\n"
+        parent.kill()
+        assert parent.stdout.read() == ""

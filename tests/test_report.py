@@ -26,10 +26,14 @@ from stages.common.files import compute_sha256
 from stages.common.params import load_params
 from stages.comparison import words
 from stages.comparison.cells import compare, format_p
+from stages.comparison.labs import list_labs
 from stages.comparison.pages import escape_markdown
 from stages.comparison.study import ARMS, Metrics, Study, load_study
 from stages.comparison.summary import answer_question
+from stages.comparison.tables import list_scores
+from tests.conftest import ROOT
 from tests.pipeline_files import write_study
+from tests.studies import make_study
 
 FIGURES = ["calibration", "confusion", "counts", "forest", "learning_curves", "robustness"]
 OUTPUTS = ["comparison.json", "report.md", "report.html", *(f"figures/{name}.png" for name in FIGURES)]
@@ -219,6 +223,28 @@ def test_class_names_are_shown_as_they_are(several: Report) -> None:
 )
 def test_markdown_is_escaped(text: Any, expected: str) -> None:
     assert escape_markdown(text) == expected
+
+
+def test_the_labs_numbers_stand_beside_ours_only_with_what_differs() -> None:
+    params = load_params(ROOT / "params.yaml")
+    study = make_study([1, 0], [1, 1])
+    same = list_labs(study, params)
+    assert same
+    assert "other params" not in same.note
+    shorter = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 3, "budget": "steps"})})
+    other = list_labs(study, shorter)
+    assert other
+    assert other.note.endswith(
+        " Trained here with other params than the labs': train.budget steps instead of epochs, "
+        "train.epochs 3 instead of 10."
+    )
+    assert list_labs(make_study([1, 0], [1, 1], class_names=["cats", "mice"]), params) is None
+
+
+@pytest.mark.parametrize(("augmented", "told"), [([1, 1, 1, 1], False), ([1, 0, 1, 0], True)])
+def test_a_class_that_is_never_answered_is_told(augmented: list[int], told: bool) -> None:
+    note = list_scores(make_study([1, 1, 1, 1], augmented)).note
+    assert ("A class that a model never answers" in note) == told
 
 
 def test_same_bytes_in_another_place_and_beside_stale_trials(one: Report, make: Make) -> None:

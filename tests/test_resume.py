@@ -92,6 +92,15 @@ def test_a_signal_saves_a_state_and_leaves_within_a_step(
     assert read_store() == (["FINISHED"], [1, 2])
 
 
+@pytest.mark.parametrize("place", ["step 2.1", "SIGTERM:step 2.1"])
+def test_a_complete_run_stays_so_when_its_repetition_is_killed(place: str, photos_to_train: Path) -> None:
+    assert run_trainer().status == 0
+    assert run_trainer(KILL_AT=place).status != 0
+    assert read_store() == (["FINISHED"], [1, 2])
+    assert run_trainer().status == 0
+    assert read_store() == (["FINISHED"], [1, 2])
+
+
 def test_states_of_other_params_are_never_picked_up(photos_to_train: Path, whole: dict[str, bytes]) -> None:
     assert run_trainer(KILL_AT="step 2.1").status == -signal.SIGKILL
     change_params({"train.learning_rate": 0.002})

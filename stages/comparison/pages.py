@@ -43,7 +43,7 @@ def collect_content(study: Study, answer: Answer, params: Params) -> dict[str, A
         "recalls": tables.list_recalls(study),
         "robustness": tables.list_robustness(study),
         "losses": tables.list_losses(study),
-        "labs": list_labs(study),
+        "labs": list_labs(study, params),
         "models": tables.list_models(study),
         "provenance": list_provenance(study, params),
         "params": list_params(params),

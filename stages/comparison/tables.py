@@ -51,9 +51,16 @@ def list_scores(study: Study) -> Table:
         f"Precision, recall and F1 are those of {names[1]}, the positive class."
         if len(names) == 2
         else f"Precision, recall and F1 are macro averages over the {len(names)} classes.",
+        "A class that a model never answers counts as precision and F1 of 0." if _is_one_sided(study) else "",
         "n/a: a trial tests no photo of some class." if any("n/a" in row for row in rows) else "",
     ]
     return Table(["metric", *ARMS, "difference"], rows, note=" ".join(filter(None, notes)))
+
+
+def _is_one_sided(study: Study) -> bool:
+    """Whether some model gives some class as no answer."""
+    given = [table.groupby("trial")["pred"].nunique() for table in study.answers.values()]
+    return min(counts.min() for counts in given) < len(study.class_names)
 
 
 def list_trials(study: Study) -> Table:

@@ -139,7 +139,8 @@ class TrackedRun:
 def track_run(home: Path, journal: Journal) -> Iterator[TrackedRun]:
     """Open the run of a training, or go on with the one whose journal for this store is below ``home``.
 
-    It is marked as FAILED or KILLED when the block is left by an exception or a signal.
+    It is marked as FAILED or KILLED when the block is left by an exception or a signal. A complete one that is only
+    repeated, as `dvc repro --force` does, stays FINISHED: what it says is true still.
     """
     folder = home / tracking.identify_store()
     tracked = TrackedRun(folder, load_journal(folder) or journal)
@@ -148,7 +149,7 @@ def track_run(home: Path, journal: Journal) -> Iterator[TrackedRun]:
         yield tracked
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        tracked.told = tracked.told and tracked.attempt(lambda: MlflowClient().set_terminated(tracked.run_id, status))
+        tracked.told = tracked.told and tracked.attempt(lambda: _terminate(tracked.run_id, status))
         tracked.stop_monitor()
         raise
 
@@ -223,9 +224,15 @@ def _open_run(client: MlflowClient, journal: Journal) -> str:
         context = [InputTag("mlflow.data.context", "train")]
         client.log_inputs(run_id, [DatasetInput(Dataset(**fields), context) for fields in journal.datasets])
         client.log_batch(run_id, params=[Param(key, value) for key, value in journal.params.items()])
-    if run.info.status != "RUNNING" and not journal.model_sha256:
+    if run.info.status not in ("RUNNING", "FINISHED") and not journal.model_sha256:
         client.update_run(run_id, status="RUNNING")
     return run_id
+
+
+def _terminate(run_id: str, status: str) -> None:
+    client = MlflowClient()
+    if client.get_run(run_id).info.status == "RUNNING":
+        client.set_terminated(run_id, status)
 
 
 def _now() -> int:
