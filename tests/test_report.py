@@ -231,13 +231,18 @@ def test_the_labs_numbers_stand_beside_ours_only_with_what_differs() -> None:
     same = list_labs(study, params)
     assert same
     assert "other params" not in same.note
-    shorter = params.model_copy(update={"train": params.train.model_copy(update={"epochs": 3, "budget": "steps"})})
-    other = list_labs(study, shorter)
+    train = params.train.model_copy(update={"epochs": 3, "budget": "steps"})
+    two = {name: params.augment.operations[name] for name in ("hflip", "blur")}
+    augment = params.augment.model_copy(update={"operations": two})
+    other = list_labs(study, params.model_copy(update={"train": train, "augment": augment}))
     assert other
-    assert other.note.endswith(
-        " Trained here with other params than the labs': train.budget steps instead of epochs, "
-        "train.epochs 3 instead of 10."
-    )
+    told = re.findall(r"([\w.]+) (\S+|blur, hflip) \(labs: ([^)]*)\)", other.note)
+    assert [(key, ours) for key, ours, _ in told] == [
+        ("augment.operations", "blur, hflip"),
+        ("train.budget", "steps"),
+        ("train.epochs", "3"),
+    ]
+    assert [len(labs.split(", ")) for _, _, labs in told] == [10, 1, 1]
     assert list_labs(make_study([1, 0], [1, 1], class_names=["cats", "mice"]), params) is None
 
 

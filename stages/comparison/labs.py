@@ -14,10 +14,13 @@ LABS = {
     ("dogs", "augmented", "lab 2"): ["0.6071", "0.5789", "0.7857", "0.6667"],
 }
 
+LAB_OPERATIONS = "blur, color_jitter, hflip, pad, pad_square, pixelization, random_noise, rotate, saturation, scale"
 LAB_PARAMS = {
+    "fetch.subset": "test",
     "split.test_fraction": 0.2,
     "augment.copies": 2,
     "augment.operations_per_copy": 3,
+    "augment.operations": LAB_OPERATIONS,  # the names; not their magnitudes
     "train.budget": "epochs",
     "train.image_size": 224,
     "train.epochs": 10,
@@ -42,8 +45,8 @@ def list_labs(study: Study, params: Params) -> Table | None:
         "the classes, weighted by their photos, the second the numbers of the class dogs; each stands beside ours of "
         "the same kind."
     )
-    used = flatten(params.model_dump())
-    changed = [f"{key} {used[key]} instead of {lab}" for key, lab in LAB_PARAMS.items() if used[key] != lab]
+    used = flatten(params.model_dump()) | {"augment.operations": ", ".join(sorted(params.augment.operations))}
+    changed = [f"{key} {used[key]} (labs: {lab})" for key, lab in LAB_PARAMS.items() if used[key] != lab]
     if changed:
-        note += f" Trained here with other params than the labs': {', '.join(changed)}."
+        note += f" Trained here with other params than the labs': {'; '.join(changed)}."
     return Table(["averages", "arm", "from", "accuracy", "precision", "recall", "F1"], rows, names=3, note=note)
