@@ -18,7 +18,7 @@ help: ## this list
 
 repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs only what is out of date
 	@# before DVC deletes the results of a stage whose params it then cannot read
-	@python -m stages.common.params
+	@python -m stages.cli.params
 	@# a new or changed zip is no DVC dependency, as experiments in a temporary copy cannot see it
 	@[ -z "$$(find data/downloads -name '*.zip' -cnewer data/manifest.csv 2>/dev/null)" ] || dvc repro --force fetch
 	@dvc repro
@@ -36,7 +36,7 @@ slow: $(READY) ## the slow tests: real runs killed in every place, a server that
 ui: $(READY) ## browse the tracked runs in MLflow, from this machine only (PORT=5000)
 	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
 		{ echo 'Port $(PORT) is taken. Choose another: make ui PORT=5001'; exit 1; }
-	@page=$$(python -c 'from stages.common.tracking import find_chart_page; print(find_chart_page())') && \
+	@page=$$(python -c 'from stages.tracking.store import find_chart_page; print(find_chart_page())') && \
 	printf 'The charts: http://127.0.0.1:$(PORT)/%s   (Ctrl-C ends)\n' "$$page" && \
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true PYTHONWARNINGS=ignore \
 		mlflow ui --workers 1 --uvicorn-opts '--log-level critical' --host 127.0.0.1 --port $(PORT) \
@@ -73,10 +73,10 @@ $(READY): requirements.txt
 	@touch $@
 
 readme: $(READY) ## write the results table of README.md anew from docs/study/
-	@python -m tests.readme
+	@python -m tests.support.readme
 
 calibration: $(READY) ## simulate studies whose truth is known; write docs/calibration.md (about five minutes)
-	@python -m tests.calibration
+	@python -m benchmarks.calibration
 
 requirements: $(READY) ## pin the packages of requirements.in anew, with their hashes
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \

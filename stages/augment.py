@@ -8,127 +8,36 @@ Command python -m stages.augment --trial 0   (112 photos, 2 copies each: about 5
 Every draw follows from (seed, trial, photo, copy), so the bytes do not depend on the number of processes.
 """
 
-import argparse
-import json
-import random
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-from joblib import Parallel, delayed
-
-from stages.common.errors import UserError, run_stage
-from stages.common.files import compute_sha256, replace_dir, write_json
-from stages.common.images import MIN_SIDE
-from stages.common.manifest import COPY_COLUMNS, SPLIT_COLUMNS, load_manifest, save_manifest
-from stages.common.operations import Operation, apply_operations, load_reduced
-from stages.common.params import AugmentParams, Magnitude, load_params
-from stages.common.seeds import derive_seed
+from stages.augmentation.copies import make_copies, plan_copies
+from stages.base.files import replace_dir
+from stages.base.records import Budget
+from stages.cli.params import load_params
+from stages.cli.stage import parse_trial, run_stage
+from stages.photos.manifest import CopyTable, SplitTable
 
 
 def main() -> None:
     """Augment one trial."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trial", type=int, required=True)
-    trial = parser.parse_args().trial
+    trial = parse_trial(__doc__)
     params = load_params()
-    photos = load_manifest(Path(f"data/split/{trial}.csv"), SPLIT_COLUMNS)
+    photos = SplitTable.load(Path(f"data/split/{trial}.csv"))
     train = photos[photos["split"] == "train"]
     copies = plan_copies(train, params.augment, params.seed, trial)
     folder = Path(f"data/augmented/{trial}")
     with replace_dir(folder) as partial_folder:
         copies["sha256"] = make_copies(copies, partial_folder, params.augment.max_side)
-    save_manifest(folder.with_suffix(".csv"), copies, COPY_COLUMNS)
-    write_json(Path(f"data/budget/{trial}.json"), plan_budget(params.train.budget, params.augment.copies))
+    CopyTable.save(folder.with_suffix(".csv"), copies)
+    plan_budget(params.train.budget, params.augment.copies).save(Path(f"data/budget/{trial}.json"))
     print(
         f"augment: trial {trial}: {len(train)} train photos -> {len(copies)} copies, {len(train) + len(copies)} in all"
     )
 
 
-def plan_budget(budget: str, copies: int) -> dict[str, Any]:
-    """How often an epoch shows the original arm each train photo.
-
-    It has a file of its own so that the original arm depends on the number of copies only where it matters.
-    """
-    return {"budget": budget, "repeats": 1 + copies if budget == "steps" else 1}
-
-
-def plan_copies(train: pd.DataFrame, params: AugmentParams, seed: int, trial: int) -> pd.DataFrame:
-    """Draw the operations of every copy: `params.copies` rows per train photo, without the copies' hashes."""
-    rows = [
-        {
-            "path": f"data/augmented/{trial}/{photo['class']}/{_stem(photo['path'])}-{copy}.jpg",
-            "class": photo["class"],
-            "source_path": photo["path"],
-            "source_sha256": photo["sha256"],
-            "copy": copy,
-            "operations": json.dumps(
-                draw_operations(params, derive_seed(seed, "augment", trial, photo["sha256"], copy))
-            ),
-        }
-        for photo in train.to_dict("records")
-        for copy in range(1, params.copies + 1)
-    ]
-    return pd.DataFrame(rows)
-
-
-def _stem(path: str) -> str:
-    # cat_1.png stays whole, so that it does not meet cat_1.jpg, and cat_1.png.jpg, so that it does not meet cat_1.png
-    name = Path(path).name
-    stem = name.removesuffix(".jpg")
-    return name if Path(stem).suffix else stem
-
-
-def draw_operations(params: AugmentParams, seed: int) -> list[Operation]:
-    """Draw operations without replacement, in the order of the draw, with their magnitudes."""
-    rng = random.Random(seed)
-    names = rng.sample(sorted(params.operations), params.operations_per_copy)
-    operations = []
-    for name in names:
-        magnitudes = {key: _draw(value, rng) for key, value in sorted(params.operations[name].items())}
-        noise_seed = {"seed": rng.getrandbits(31)} if name == "random_noise" else {}  # AugLy's own default is always 42
-        operations.append({"name": name} | magnitudes | noise_seed)
-    return operations
-
-
-def _draw(magnitude: Magnitude, rng: random.Random) -> float:
-    # six digits: what the manifest shows is exactly what AugLy gets
-    return round(rng.uniform(*magnitude), 6) if isinstance(magnitude, list) else magnitude
-
-
-def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> list[str]:
-    """Write every copy to ``<folder>/<class>/``, in parallel.
-
-    Returns: the SHA-256 of each copy, in the order of the rows.
-    """
-    for name in copies["class"].unique():
-        (folder / name).mkdir()
-    rows = copies.to_dict("records")
-    jobs = [list(group) for _, group in groupby(rows, key=itemgetter("source_path"))]
-    parallel = Parallel(n_jobs=-1, batch_size=4)
-    return [
-        digest
-        for digests in parallel(delayed(_copy_photo)(job, folder, max_side) for job in jobs)
-        for digest in digests
-    ]
-
-
-def _copy_photo(rows: list[dict[str, Any]], folder: Path, max_side: int) -> list[str]:
-    """Decode one photo once and write its copies."""
-    source = Path(rows[0]["source_path"])
-    photo = load_reduced(source, rows[0]["source_sha256"], max_side)
-    targets = [folder / row["class"] / Path(row["path"]).name for row in rows]
-    for row, target in zip(rows, targets, strict=True):
-        copy = apply_operations(photo, json.loads(row["operations"]), source)
-        if min(copy.size) < MIN_SIDE:
-            raise UserError(
-                f"{row['operations']} make {source} only {copy.width} x {copy.height} pixels; "
-                f"a side needs at least {MIN_SIDE}. Raise augment.max_side or scale.factor in params.yaml."
-            )
-        copy.save(target, "JPEG", quality=95, subsampling=0)
-    return [compute_sha256(target) for target in targets]
+def plan_budget(budget: str, copies: int) -> Budget:
+    """How often an epoch shows the original arm each train photo: once, or as often as the other arm has it."""
+    return Budget(budget=budget, repeats=1 + copies if budget == "steps" else 1)
 
 
 if __name__ == "__main__":

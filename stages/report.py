@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.common import figures, tracking
-from stages.common.errors import run_stage
-from stages.common.files import compute_sha256, replace_dir, write_bytes, write_json
-from stages.common.params import flatten, load_params
-from stages.comparison import charts, pages
+from stages.base.files import compute_sha256, replace_dir, write_bytes, write_json
+from stages.base.sections import flatten
+from stages.cli.params import load_params
+from stages.cli.stage import run_stage
+from stages.comparison import charts, figures, pages
 from stages.comparison.charts import Chart
 from stages.comparison.gallery import collect_pictures
 from stages.comparison.provenance import describe_photos
@@ -48,7 +48,7 @@ def main() -> None:
     answer = answer_question(study, params.report.margin)
     comparison = compute_comparison(study, answer)
     drawn = draw_charts(study, answer)
-    content = pages.collect_content(study, answer, params)
+    content = pages.collect_content(study, answer, flatten(params.model_dump()))
     page = pages.render_page(content, drawn, collect_pictures(study))
     with replace_dir(FIGURES) as folder:
         for name, chart in drawn.items():
@@ -56,6 +56,8 @@ def main() -> None:
     write_json(COMPARISON, comparison)
     write_bytes(REPORT, pages.render_markdown(content, drawn).encode())
     write_bytes(PAGE, page.encode())
+    from stages.tracking import store as tracking  # slow to import
+
     if reason := tracking.attempt(lambda: track(study, comparison)):
         remedy = "Once the store is back, `dvc repro --force --single-item report` tells it."
         print(f"warning: this comparison is not in the tracking store: {reason}. {remedy}", file=sys.stderr)
@@ -119,6 +121,8 @@ def sum_confusion(study: Study) -> dict[str, np.ndarray]:
 
 def track(study: Study, comparison: dict[str, Any]) -> None:
     """Log the comparison as an MLflow run of its own that leads to the runs of the arms."""
+    from stages.tracking.store import log_comparison
+
     models = {
         (arm, trial): study.metrics[arm][index]["model_sha256"]
         for arm in ARMS
@@ -132,7 +136,7 @@ def track(study: Study, comparison: dict[str, Any]) -> None:
         "page_sha256": compute_sha256(PAGE),
         "dvc_lock_sha256": compute_sha256(lock) if lock.exists() else "",
     }
-    tracking.log_comparison(models, numbers, tags, [COMPARISON, REPORT, PAGE])
+    log_comparison(models, numbers, tags, [COMPARISON, REPORT, PAGE])
 
 
 def summarise(comparison: dict[str, Any], answer: Answer, photos: str) -> str:

@@ -9,31 +9,27 @@ trials k to 2k-1 are the folds of the next shuffle, and so on. Byte-identical an
 form a group, and a group is never divided. The result depends on the photos' bytes, not on their names or order.
 """
 
-import argparse
-import random
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from stages.common.errors import RESTORE, UserError, run_stage
-from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest, save_manifest
-from stages.common.params import load_params
-from stages.common.seeds import derive_seed
+from stages.base.seeds import derive_seed
+from stages.cli.params import load_params
+from stages.cli.stage import parse_trial, run_stage
+from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
+from stages.splitting.duplicates import check_hashes, find_torn_groups, group_near_duplicates
+from stages.splitting.folds import assign_folds, check_class_sizes
 
 
 def main() -> None:
     """Split one trial."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trial", type=int, required=True)
-    trial = parser.parse_args().trial
+    trial = parse_trial(__doc__)
     params = load_params()
     num_folds = round(1 / params.split.test_fraction)
 
-    photos = load_manifest(PHOTOS, PHOTO_COLUMNS).sort_values(["sha256", "path"], ignore_index=True)
+    photos = PhotoTable.load(PHOTOS).sort_values(["sha256", "path"], ignore_index=True)
     check_hashes(photos["dhash"])
     photos["group"] = group_near_duplicates(photos["dhash"].tolist(), params.split.near_duplicate_bits)
     if torn := find_torn_groups(photos):
@@ -41,77 +37,8 @@ def main() -> None:
     check_class_sizes(photos, num_folds)
     folds = assign_folds(photos, num_folds, derive_seed(params.seed, "split", trial // num_folds))
     photos["split"] = np.where(folds == trial % num_folds, "test", "train")
-    save_manifest(Path(f"data/split/{trial}.csv"), photos.sort_values("path"), SPLIT_COLUMNS)
+    SplitTable.save(Path(f"data/split/{trial}.csv"), photos.sort_values("path"))
     print(f"split: trial {trial}: {describe(photos)}")
-
-
-def check_hashes(dhashes: pd.Series) -> None:
-    """Raise UserError unless all are 64-bit difference hashes in hex."""
-    wrong = dhashes[~dhashes.str.fullmatch("[0-9a-f]{16}")]
-    if len(wrong):
-        raise UserError(f"{PHOTOS} was changed or damaged: dhash is {wrong.iloc[0]!r}. {RESTORE}")
-
-
-def group_near_duplicates(dhashes: list[str], max_bits: int) -> npt.NDArray[np.int64]:
-    """Number the groups of photos that are linked by chains of near-duplicates.
-
-    Two photos are near-duplicates when their 64-bit difference hashes (hex) differ in at most ``max_bits`` bits.
-
-    Returns: group of each photo `[N]`, numbered by first appearance.
-    """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    hashes = np.array([int(dhash, 16) for dhash in dhashes], dtype=np.uint64)
-    pairs = [  # row by row: N × N distances at once would not fit for 100,000 photos
-        (np.full(len(near), i), near)
-        for i in range(len(hashes))
-        for near in [i + np.flatnonzero(np.bitwise_count(hashes[i:] ^ hashes[i]) <= max_bits)]
-    ]
-    rows, columns = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    links = csr_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(len(hashes), len(hashes)))
-    labels = connected_components(links, directed=False)[1]
-    return np.asarray(pd.factorize(labels)[0], dtype=np.int64)
-
-
-def find_torn_groups(photos: pd.DataFrame) -> list[str]:
-    """Groups whose near-duplicates do not have one label, as ``path = path``."""
-    torn = photos[photos.groupby("group")["class"].transform("nunique") > 1]
-    return [" = ".join(paths.head(4)) for _, paths in torn.groupby("group")["path"]]
-
-
-def check_class_sizes(photos: pd.DataFrame, num_folds: int) -> None:
-    """Raise UserError unless every class has a group of photos for each fold."""
-    groups = photos.groupby("class")["group"].nunique()
-    small = {name: count for name, count in groups.items() if count < num_folds}
-    if small:
-        sizes = ", ".join(f"{name} has {count}" for name, count in small.items())
-        raise UserError(
-            f"too few distinct photos for {num_folds} folds: {sizes}. Every class needs at least {num_folds} "
-            "(near-duplicates count once). Add photos or raise split.test_fraction in params.yaml."
-        )
-
-
-def assign_folds(photos: pd.DataFrame, num_folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Deal whole groups to folds so that every fold has as equal a share of every class as can be.
-
-    Large groups are dealt first, then the rest in random order, each to the fold that holds the fewest
-    photos of the group's classes; ties go to the smallest fold, then to a random one.
-
-    Returns: fold of each photo `[N]`.
-    """
-    rng = random.Random(seed)
-    groups = list(photos.groupby("group")["class"].agg(Counter).items())
-    rng.shuffle(groups)
-    groups.sort(key=lambda item: -item[1].total())  # stable: the shuffle decides among equals
-    sizes = [Counter[str]() for _ in range(num_folds)]
-    fold_of = {}
-    for group, classes in groups:
-        order = rng.sample(range(num_folds), num_folds)
-        fold = min(order, key=lambda f: (sum(sizes[f][c] for c in classes), sizes[f].total()))
-        sizes[fold] += classes
-        fold_of[group] = fold
-    return np.array([fold_of[group] for group in photos["group"]], dtype=np.int64)
 
 
 def describe(photos: pd.DataFrame) -> str:

@@ -15,9 +15,9 @@ import yaml
 from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
-from stages.common.files import compute_sha256
-from stages.common.images import compute_dhash
-from stages.common.manifest import PHOTO_COLUMNS, PHOTOS, save_manifest
+from stages.base.files import compute_sha256
+from stages.photos.decoding import compute_dhash
+from stages.photos.manifest import PHOTOS, PhotoTable
 
 ROOT = Path(__file__).parent.parent
 LONGEST = ("test_end_to_end", "test_resume", "test_journal", "test_doctor", "test_security", "test_calibration")
@@ -58,14 +58,14 @@ def photos(workspace: Path) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = [make_photo(rng, name, number) for name in ("cats", "dogs") for number in range(10)]
     manifest = pd.DataFrame(rows)
-    save_manifest(PHOTOS, manifest, PHOTO_COLUMNS)
+    PhotoTable.save(PHOTOS, manifest)
     return manifest
 
 
 @pytest.fixture
 def photos_to_train(workspace: Path) -> Path:
-    """A workspace in which the trainer of `tests.trainer` can run."""
-    from tests.trainer import prepare_photos  # imports this module, and slow libraries
+    """A workspace in which the trainer of `tests.support.trainer` can run."""
+    from tests.support.trainer import prepare_photos  # imports this module, and slow libraries
 
     prepare_photos()
     return workspace
@@ -74,7 +74,7 @@ def photos_to_train(workspace: Path) -> Path:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What a training leaves that nobody disturbs, by path."""
-    from tests.trainer import make_workspace, read_results, run_trainer
+    from tests.support.trainer import make_workspace, read_results, run_trainer
 
     with contextlib.chdir(make_workspace(tmp_path_factory.mktemp("whole"))):
         done = run_trainer()

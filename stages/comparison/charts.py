@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from stages.common.figures import COLOURS, FAINT, INK, QUIET, WIDTH, styled
+from stages.comparison.figures import COLOURS, FAINT, INK, QUIET, WIDTH, styled
 from stages.comparison.statistics import Estimate, Interval
 from stages.comparison.words import MINUS
 

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from stages.common.images import load_photo
 from stages.comparison.study import ARMS, Study
 from stages.comparison.words import MINUS
+from stages.photos.decoding import load_photo
 
 SOURCES, COPIES, CASES = 4, 2, 12  # pictures at most
 THUMBNAIL = 320  # pixels: twice what a page shows, for dense screens

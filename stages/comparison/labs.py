@@ -1,8 +1,8 @@
 """The two lab reports whose question this is: their numbers beside ours."""
 
 from statistics import fmean
+from typing import Any
 
-from stages.common.params import Params, flatten
 from stages.comparison.cells import Table, collect
 from stages.comparison.study import Study
 
@@ -29,7 +29,7 @@ LAB_PARAMS = {
 }
 
 
-def list_labs(study: Study, params: Params) -> Table | None:
+def list_labs(study: Study, params: dict[str, Any]) -> Table | None:
     """The labs' published numbers beside means of the same kind; None of other photos."""
     if study.class_names != ["cats", "dogs"] or study.is_sample:
         return None
@@ -45,7 +45,8 @@ def list_labs(study: Study, params: Params) -> Table | None:
         "the classes, weighted by their photos, the second the numbers of the class dogs; each stands beside ours of "
         "the same kind."
     )
-    used = flatten(params.model_dump()) | {"augment.operations": ", ".join(sorted(params.augment.operations))}
+    operations = {key.split(".")[2] for key in params if key.startswith("augment.operations.")}
+    used = params | {"augment.operations": ", ".join(sorted(operations))}
     changed = [f"{key} {used[key]} (labs: {lab})" for key, lab in LAB_PARAMS.items() if used[key] != lab]
     if changed:
         note += f" Trained here with other params than the labs': {'; '.join(changed)}."

@@ -7,20 +7,19 @@ from typing import Any
 
 import jinja2
 
-from stages.common.figures import encode_svg
-from stages.common.params import Params
 from stages.comparison import tables, words
 from stages.comparison.charts import Chart
+from stages.comparison.figures import encode_svg
 from stages.comparison.gallery import Pictures
 from stages.comparison.labs import list_labs
 from stages.comparison.provenance import describe_photos, list_params, list_provenance
 from stages.comparison.study import ARMS, Study
 from stages.comparison.summary import Answer, compute_guess, estimate_share
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def collect_content(study: Study, answer: Answer, params: Params) -> dict[str, Any]:
+def collect_content(study: Study, answer: Answer, params: dict[str, Any]) -> dict[str, Any]:
     """What both forms of the report say, without dates or absolute paths: the same from run to run."""
     shares = {arm: estimate_share(study.right[arm]) for arm in ARMS}
     guess = compute_guess(study.answers["original"]["target"])

@@ -1,11 +1,11 @@
 """What the numbers rest on: photos, code, seeds, hardware and library versions."""
 
 import subprocess
+from typing import Any
 
-from stages.common.params import Params, flatten
-from stages.common.provenance import describe_source
 from stages.comparison.cells import Table
 from stages.comparison.study import Study
+from stages.photos.origin import describe_source
 
 CODE = ("stages", "dvc.yaml", "requirements.txt")
 
@@ -22,7 +22,7 @@ def find_code_commit() -> str:
     return f"{commit}{' and changes that are not committed' if changed else ''}" if commit else "not in git"
 
 
-def list_provenance(study: Study, params: Params) -> Table:
+def list_provenance(study: Study, params: dict[str, Any]) -> Table:
     """Where everything came from."""
     machines = [trial["trained_on"] for trial in study.metrics["original"] + study.metrics["augmented"]]
 
@@ -33,7 +33,7 @@ def list_provenance(study: Study, params: Params) -> Table:
     rows = {
         "photos": describe_photos(study),
         "code": find_code_commit(),
-        "seed": str(params.seed),
+        "seed": str(params["seed"]),
         "device": f"{gather('device')} ({gather('cpu_capability')}), threads: {gather('threads')}",
         "precision": gather("precision"),
         "trained with": "; ".join(sorted(libraries)),
@@ -41,9 +41,9 @@ def list_provenance(study: Study, params: Params) -> Table:
     return Table(["of", "value"], [[key, value] for key, value in rows.items()], names=2)
 
 
-def list_params(params: Params) -> Table:
+def list_params(params: dict[str, Any]) -> Table:
     """Every number that a user may change, as it was."""
-    rows = [[key, str(value)] for key, value in flatten(params.model_dump()).items()]
+    rows = [[key, str(value)] for key, value in params.items()]
     return Table(["param", "value"], rows, names=2)
 
 

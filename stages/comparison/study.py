@@ -1,6 +1,5 @@
 """What the earlier stages made of all trials, read and checked: the report's only source."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,22 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.common.errors import UserError
-from stages.common.figures import CURVES
-from stages.common.manifest import COPY_COLUMNS, PHOTO_COLUMNS, PHOTOS, SPLIT_COLUMNS, load_manifest
 from stages.comparison.statistics import Values
+from stages.evaluation.predictions import CopyPredictionTable, PredictionTable, RobustnessTable, get_predictions_path
+from stages.evaluation.record import EvaluationRecord, get_metrics_path
+from stages.model.record import HistoryTable, get_history_path
+from stages.photos.manifest import PHOTOS, CopyTable, PhotoTable, QuarantineTable, SplitTable
+from stages.runtime.errors import UserError
 
 ARMS = ("original", "augmented")
-SEEN_COLUMNS = ["path", "operations", "target", "pred", "p_target"]
 
 Metrics = dict[str, list[dict[str, Any]]]
 """Per arm the contents of metrics/<arm>/<trial>.json, one element per trial."""
-
-METRIC_KEYS = {
-    *("accuracy", "balanced_accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "per_class"),
-    *("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1", "confusion_matrix", "class_names"),
-    *("test_photos", "train_images", "steps", "image_presentations", "model_sha256", "trained_on"),
-}
 
 
 @dataclass(frozen=True)
@@ -82,29 +76,26 @@ def spread(table: pd.DataFrame, values: "pd.Series[Any]") -> Values:
 
 def load_study(trials: list[int]) -> Study:
     """Read the files of ``trials``. Raises UserError naming the first that is missing, damaged or does not fit."""
-
-    def load_all(pattern: str, columns: list[str], numbers: list[str]) -> dict[str, list[pd.DataFrame]]:
-        paths = {arm: [Path(pattern.format(arm, trial)) for trial in trials] for arm in ARMS}
-        return {arm: [_load_table(path, columns, numbers) for path in paths[arm]] for arm in ARMS}
-
-    metrics = {arm: [_load_metrics(Path(f"metrics/{arm}/{trial}.json")) for trial in trials] for arm in ARMS}
+    metrics = {
+        arm: [EvaluationRecord.load(get_metrics_path(arm, trial)).model_dump() for trial in trials] for arm in ARMS
+    }
     class_names = metrics["original"][0]["class_names"]
-    histories = load_all("metrics/history/{}-{}.csv", ["epoch", *CURVES], ["epoch", *CURVES])
-    columns = ["path", "sha256", "target", "pred", *(f"p_{name}" for name in class_names)]
-    predictions = load_all("metrics/predictions/{}-{}.csv", columns, [])
+    histories = {arm: [HistoryTable.load(get_history_path(arm, trial)) for trial in trials] for arm in ARMS}
+    table = PredictionTable.of(class_names)
+    predictions = {arm: [table.load(get_predictions_path(arm, trial)) for trial in trials] for arm in ARMS}
     for index, trial in enumerate(trials):
         check_pair(predictions["original"][index], predictions["augmented"][index], trial)
     return Study(
         trials=trials,
-        photos=load_manifest(PHOTOS, PHOTO_COLUMNS),
-        quarantined=len(pd.read_csv(_require(Path("metrics/quarantine.csv")), dtype=str)),
-        split=load_manifest(Path(f"data/split/{trials[0]}.csv"), SPLIT_COLUMNS),
-        copies=load_manifest(Path(f"data/augmented/{trials[0]}.csv"), COPY_COLUMNS),
+        photos=PhotoTable.load(PHOTOS),
+        quarantined=len(QuarantineTable.load(Path("metrics/quarantine.csv"))),
+        split=SplitTable.load(Path(f"data/split/{trials[0]}.csv")),
+        copies=CopyTable.load(Path(f"data/augmented/{trials[0]}.csv")),
         metrics=metrics,
         histories=histories,
         answers={arm: _join(predictions[arm], metrics[arm], trials, class_names, arm) for arm in ARMS},
         robustness=pd.concat([_load_robustness(trial, class_names) for trial in trials], ignore_index=True),
-        copies_seen=_load_table(Path(f"metrics/copies/{trials[0]}.csv"), SEEN_COLUMNS, ["p_target"]),
+        copies_seen=CopyPredictionTable.load(Path(f"metrics/copies/{trials[0]}.csv")),
     )
 
 
@@ -158,40 +149,15 @@ def _join(
     return pd.concat(tables, ignore_index=True)
 
 
-def _load_table(path: Path, columns: list[str], numbers: list[str]) -> pd.DataFrame:
-    """A table with rows, as text but for the columns ``numbers``."""
-    table = load_manifest(path, columns)
-    try:
-        return table.astype(dict.fromkeys(numbers, float))
-    except ValueError as error:
-        raise UserError(f"{path} cannot be used ({error}). Delete it and run `dvc repro`.") from error
-
-
 def _load_robustness(trial: int, class_names: list[str]) -> pd.DataFrame:
-    """What both arms answer under each operation, as text: a class may be called "1". It may have no rows."""
-    path = _require(Path(f"metrics/robustness/{trial}.csv"))
-    try:
-        columns = ["operation", "path", "target", *ARMS]
-        table: pd.DataFrame = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False)
-        strange = ~table[["target", *ARMS]].isin(class_names).all(axis=1)
-        if strange.any():
-            raise ValueError(f"line {int(strange.argmax()) + 2} does not name a class of {', '.join(class_names)}")
-    except ValueError as error:  # also no CSV, no text, or no such columns
-        raise UserError(f"{path} cannot be used ({error}). Delete it and run `dvc repro`.") from error
+    """What both arms predict under each operation. It may have no rows."""
+    path = Path(f"metrics/robustness/{trial}.csv")
+    table = RobustnessTable.load(path)
+    strange = ~table[["target", *ARMS]].isin(class_names).all(axis=1)
+    if strange.any():
+        line = int(strange.argmax()) + 2
+        raise UserError(
+            f"{path} cannot be used (line {line} does not name a class of {', '.join(class_names)}). "
+            "Delete it and run `dvc repro`."
+        )
     return table.assign(trial=trial)
-
-
-def _require(path: Path) -> Path:
-    if not path.exists():
-        raise UserError(f"{path} is missing. Run `dvc repro`, which makes it.")
-    return path
-
-
-def _load_metrics(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(_require(path).read_bytes())
-        if missing := METRIC_KEYS - set(found):
-            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be used ({error}). Delete it and run `dvc repro`.") from error
-    return found

@@ -33,7 +33,7 @@ SCORES = {
 
 def list_work(study: Study) -> Table:
     """How long each arm was trained."""
-    keys = {"train images": "train_images", "optimizer steps": "steps", "image presentations": "image_presentations"}
+    keys = {"train images": "train_images", "optimizer steps": "steps", "image presentations": "samples_seen"}
     rows = [[arm, *(format_span(collect(study.metrics, arm, key)) for key in keys.values())] for arm in ARMS]
     return Table(["arm", *keys], rows)
 

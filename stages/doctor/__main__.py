@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stages.common.root import find_root
 from stages.doctor import machine, store, workspace
 from stages.doctor.problem import Problem
+from stages.runtime.root import find_root
 
 CHECKS: dict[str, Callable[[Path], Iterator[Problem]]] = {
     "Python": machine.check_python,

@@ -40,7 +40,7 @@ def check_store(root: Path) -> Iterator[Problem]:
     if problem:
         yield problem
     elif exists(root):
-        from stages.common.tracking import open_store
+        from stages.tracking.store import open_store
 
         try:
             open_store()
@@ -143,7 +143,7 @@ def check_runs(root: Path) -> Iterator[Problem]:
     """No tracked run claims to be running when nothing does."""
     if not exists(root) or any(check_store(root)):
         return
-    from stages.common.tracking import EXPERIMENT, MODEL_TAG, open_store
+    from stages.tracking.store import EXPERIMENT, MODEL_TAG, open_store
 
     client = open_store()
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -166,7 +166,7 @@ def is_orphan(root: Path, client: Any, run: Any) -> bool:
     left when it has been silent for an hour: a comparison, a restored run, one that is added to, and on a server also
     that of another machine.
     """
-    from stages.common.tracking import MODEL_TAG
+    from stages.tracking.store import MODEL_TAG
 
     name = run.info.run_name or ""
     trains = bool(re.fullmatch(r"\w+-\d+", name))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PureWindowsPath
 
-from stages.common.errors import UserError
-from stages.common.files import compute_sha256
-from stages.common.images import BadImage, describe_start
+from stages.base.files import compute_sha256
+from stages.photos.decoding import BadImage, describe_start
+from stages.runtime.errors import UserError
 from stages.sources.layout import SUFFIXES
 
 

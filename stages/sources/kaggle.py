@@ -25,8 +25,8 @@ from kagglehub import http_resolver
 from kagglehub.config import get_cache_folder
 from kagglehub.exceptions import DataCorruptionError
 
-from stages.common.errors import UserError
-from stages.common.images import describe_start
+from stages.photos.decoding import describe_start
+from stages.runtime.errors import UserError
 from stages.sources.archive import check_room, list_zip
 
 PAUSES_S = (1.0, 5.0)  # before the second and the third attempt

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import chain, count
 from pathlib import PurePosixPath
 
-from stages.common.errors import UserError
+from stages.runtime.errors import UserError
 
 # Suffixes of pictures. Those that cannot be decoded here are set aside with a reason, not passed over in silence
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"}

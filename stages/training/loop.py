@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,22 +13,21 @@ from torch import nn
 from torchvision.models import ResNet
 from tqdm import tqdm
 
-from stages.common.dataset import Images, normalize
-from stages.common.errors import UserError
-from stages.common.faults import kill_point
-from stages.common.hardware import Machine
-from stages.common.metrics import compute_metrics, compute_softmax
-from stages.common.model import encode_weights, predict_logits
-from stages.common.params import TrainParams
-from stages.common.seeds import derive_seed
-from stages.training.resume import Slots, State
+from stages.base.seeds import derive_seed
+from stages.model.dataset import Images, normalize
+from stages.model.device import Device
+from stages.model.network import encode_weights, predict_logits
+from stages.model.scores import compute_scores, compute_softmax
+from stages.runtime.errors import UserError
+from stages.runtime.failpoints import failpoint
+from stages.training.checkpoints import Slots, State
+from stages.training.params import TrainParams
 
 REMEDY = "Lower train.learning_rate in params.yaml, or set train.precision to fp32."
-WATCHED = ("accuracy", "precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainSpec:
     """What is trained on what, and how.
 
     ``repeats``: how often an epoch shows each train image. ``seed``: that of the trial's batch order.
@@ -37,10 +36,9 @@ class Task:
     train: Images
     test: Images
     repeats: int
-    class_names: list[str]
     params: TrainParams
     seed: int
-    machine: Machine
+    device: Device
 
 
 @dataclass
@@ -73,7 +71,7 @@ class Trainer:
     """Trains ``model`` in place, from where a killed training was."""
 
     model: ResNet
-    task: Task
+    task: TrainSpec
     slots: Slots
     progress: Progress = field(default_factory=Progress)
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -111,7 +109,7 @@ class Trainer:
                     log.log_file(encode_weights(self.model), f"checkpoints/epoch-{epoch:03d}.safetensors")
                 if epoch == epochs:
                     self.slots.save(self._take_state())
-                kill_point(f"before-log {epoch}")
+                failpoint(f"before-log {epoch}")
                 log.log_epoch(epoch, scores | speed)
                 bar.write(describe_epoch(epoch, epochs, scores | speed), file=sys.stdout)
         return pd.DataFrame([{"epoch": epoch, **scores} for epoch, scores in enumerate(self.progress.history, start=1)])
@@ -137,14 +135,14 @@ class Trainer:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
             self.slots.save_when_due(self._take_state)
-            kill_point(f"step {progress.epoch}.{progress.step}")
+            failpoint(f"step {progress.epoch}.{progress.step}")
         return {"train/loss": progress.loss_sum / len(order), "train/accuracy": progress.correct / len(order)}
 
     def _take_step(self, batch: np.ndarray) -> tuple[float, int]:
         """One optimizer step on the train images with these indices `[B]`. Returns: loss, number of right answers."""
-        images = self.task.train.pixels[batch].to(self.task.machine.device)
-        targets = self.task.train.targets[batch].to(self.task.machine.device)
-        with self.task.machine.autocast():
+        images = self.task.train.pixels[batch].to(self.task.device.torch_device)
+        targets = self.task.train.targets[batch].to(self.task.device.torch_device)
+        with self.task.device.autocast():
             logits = self.model(normalize(images))  # [B, C]
             loss = nn.functional.cross_entropy(logits, targets)
         self.optimizer.zero_grad()
@@ -155,12 +153,11 @@ class Trainer:
     def _watch(self) -> dict[str, float]:
         """Test metrics after an epoch, to look at, not to choose by."""
         test = self.task.test
-        logits = predict_logits(self.model, test.pixels, self.task.machine).numpy()
+        logits = predict_logits(self.model, test.pixels, self.task.device).numpy()
         if not np.isfinite(logits).all():  # as when the last step of the epoch has spoiled the weights
             raise UserError(f"the model answers no numbers after epoch {self.progress.epoch}. {REMEDY}")
-        probabilities = compute_softmax(logits)
-        metrics = compute_metrics(test.targets.numpy(), probabilities, self.task.class_names)
-        return {"test/loss": metrics["log_loss"], **{f"test/{key}": metrics[key] for key in WATCHED}}
+        scores = compute_scores(test.targets.numpy(), compute_softmax(logits))
+        return {f"test/{name}": value for name, value in scores.items()}
 
     def _take_state(self) -> State:
         """Everything that training goes on from; the order of batches follows from the seed."""
@@ -171,19 +168,28 @@ class Trainer:
         }
 
 
-def count_steps(task: Task) -> int:
+def count_steps(task: TrainSpec) -> int:
     """Optimizer steps of an epoch."""
     return len(split_batches(np.arange(task.repeats * len(task.train.targets)), task.params.batch_size))
 
 
-def count_work(num_images: int, repeats: int, params: TrainParams) -> dict[str, int]:
+class Work(TypedDict):
+    """How much training an arm gets."""
+
+    epochs: int
+    steps: int
+    train_images: int
+    samples_seen: int
+
+
+def count_work(num_images: int, repeats: int, params: TrainParams) -> Work:
     """How much training an arm gets."""
     steps = params.epochs * len(split_batches(np.arange(repeats * num_images), params.batch_size))
     return {
         "epochs": params.epochs,
         "steps": steps,
         "train_images": num_images,
-        "image_presentations": params.epochs * repeats * num_images,
+        "samples_seen": params.epochs * repeats * num_images,
     }
 
 
@@ -198,7 +204,7 @@ def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return np.split(order, starts[1:])
 
 
-def describe_speed(seconds: float, share: float, task: Task) -> dict[str, float]:
+def describe_speed(seconds: float, share: float, task: TrainSpec) -> dict[str, float]:
     """Speed of training on this share of an epoch; nothing when only the test was left to do."""
     if not share:
         return {}

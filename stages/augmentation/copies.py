@@ -1,0 +1,94 @@
+"""Augmented copies of train photos: drawn in a plan first, then made in parallel."""
+
+import json
+import random
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from joblib import Parallel, delayed
+
+from stages.augmentation.operations import Operation, apply_operations, load_reduced
+from stages.augmentation.params import AugmentParams, Magnitude
+from stages.base.files import compute_sha256
+from stages.base.seeds import derive_seed
+from stages.photos.decoding import MIN_SIDE
+from stages.runtime.errors import UserError
+
+
+def plan_copies(train: pd.DataFrame, params: AugmentParams, seed: int, trial: int) -> pd.DataFrame:
+    """Draw the operations of every copy: `params.copies` rows per train photo, without the copies' hashes."""
+    rows = [
+        {
+            "path": f"data/augmented/{trial}/{photo['class']}/{_stem(photo['path'])}-{copy}.jpg",
+            "class": photo["class"],
+            "source_path": photo["path"],
+            "source_sha256": photo["sha256"],
+            "copy": copy,
+            "operations": json.dumps(
+                draw_operations(params, derive_seed(seed, "augment", trial, photo["sha256"], copy))
+            ),
+        }
+        for photo in train.to_dict("records")
+        for copy in range(1, params.copies + 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _stem(path: str) -> str:
+    # cat_1.png stays whole, so that it does not meet cat_1.jpg, and cat_1.png.jpg, so that it does not meet cat_1.png
+    name = Path(path).name
+    stem = name.removesuffix(".jpg")
+    return name if Path(stem).suffix else stem
+
+
+def draw_operations(params: AugmentParams, seed: int) -> list[Operation]:
+    """Draw operations without replacement, in the order of the draw, with their magnitudes."""
+    rng = random.Random(seed)
+    names = rng.sample(sorted(params.operations), params.operations_per_copy)
+    operations = []
+    for name in names:
+        magnitudes = {key: _draw(value, rng) for key, value in sorted(params.operations[name].items())}
+        noise_seed = {"seed": rng.getrandbits(31)} if name == "random_noise" else {}  # AugLy's own default is always 42
+        operations.append({"name": name} | magnitudes | noise_seed)
+    return operations
+
+
+def _draw(magnitude: Magnitude, rng: random.Random) -> float:
+    # six digits: what the manifest shows is exactly what AugLy gets
+    return round(rng.uniform(*magnitude), 6) if isinstance(magnitude, list) else magnitude
+
+
+def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> list[str]:
+    """Write every copy to ``<folder>/<class>/``, in parallel.
+
+    Returns: the SHA-256 of each copy, in the order of the rows.
+    """
+    for name in copies["class"].unique():
+        (folder / name).mkdir()
+    rows = copies.to_dict("records")
+    jobs = [list(group) for _, group in groupby(rows, key=itemgetter("source_path"))]
+    parallel = Parallel(n_jobs=-1, batch_size=4)
+    return [
+        digest
+        for digests in parallel(delayed(_copy_photo)(job, folder, max_side) for job in jobs)
+        for digest in digests
+    ]
+
+
+def _copy_photo(rows: list[dict[str, Any]], folder: Path, max_side: int) -> list[str]:
+    """Decode one photo once and write its copies."""
+    source = Path(rows[0]["source_path"])
+    photo = load_reduced(source, rows[0]["source_sha256"], max_side)
+    targets = [folder / row["class"] / Path(row["path"]).name for row in rows]
+    for row, target in zip(rows, targets, strict=True):
+        copy = apply_operations(photo, json.loads(row["operations"]), source)
+        if min(copy.size) < MIN_SIDE:
+            raise UserError(
+                f"{row['operations']} make {source} only {copy.width} x {copy.height} pixels; "
+                f"a side needs at least {MIN_SIDE}. Raise augment.max_side or scale.factor in params.yaml."
+            )
+        copy.save(target, "JPEG", quality=95, subsampling=0)
+    return [compute_sha256(target) for target in targets]

@@ -1,0 +1,113 @@
+"""The whole of params.yaml: read and checked before a stage does any work.
+
+Each area owns the schema of its section; here they are put together.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+
+from stages.augmentation.params import AugmentParams
+from stages.base.sections import Section
+from stages.cli.stage import run_stage
+from stages.comparison.params import ReportParams
+from stages.evaluation.params import EvaluateParams
+from stages.runtime.errors import UserError
+from stages.sources.params import FetchParams
+from stages.splitting.params import SplitParams
+from stages.training.params import TrainParams
+
+PARAMS = Path("params.yaml")
+
+
+class Params(Section):
+    """The whole file."""
+
+    seed: Annotated[int, Field(ge=0)]
+    trials: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    fetch: FetchParams
+    split: SplitParams
+    augment: AugmentParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
+
+    @field_validator("trials")
+    @classmethod
+    def _are_distinct(cls, trials: list[int]) -> list[int]:
+        if len(set(trials)) < len(trials):
+            raise ValueError("a trial is listed twice")
+        return trials
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml. Raises UserError naming file, section, key and what is allowed."""
+    found = _read_yaml(path)
+    try:
+        return Params.model_validate(found)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        raise UserError(f"{path} does not fit:\n{problems}\nMend {path} and run again.") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML in which every value is written where it is used, and once: no aliases, no repeated keys.
+
+    A page of aliases can stand for more values than memory holds, and of a repeated key all but the last are lost.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()  # type: ignore[no-untyped-call]
+            raise ComposerError(None, None, f"write the value itself in place of *{alias.anchor}", alias.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in keys:
+                raise ConstructorError(None, None, f"{name} is there twice", key.start_mark)
+            keys.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing. Run from the repository's root, or restore it with git.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}. Mend it, or restore it with git.") from error
+    try:
+        return yaml.load(text, _PlainLoader)
+    except Exception as error:  # on odd text the constructors of numbers and dates raise almost anything
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {reason}. Mend it, or restore it with git.") from error
+
+
+def _describe(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    hint = ""
+    if isinstance(problem["input"], str) and problem["type"].startswith("float"):
+        hint = " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"
+    found = repr(problem["input"])
+    return f"{key}: {message}, found {found if len(found) <= 100 else found[:97] + '...'}{hint}"
+
+
+def main() -> None:
+    """Say what is wrong with params.yaml, if anything is."""
+    load_params()
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,54 @@
+"""How a stage runs as a command: its arguments, and how it ends - quietly, with one message, or by a signal."""
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+
+from stages.runtime.errors import UserError
+
+
+def parse_trial(description: str | None) -> int:
+    """The trial that the command line names; ``description`` is the script's docstring."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trial", type=int, required=True)
+    trial: int = parser.parse_args().trial
+    return trial
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage's ``main`` and turn what the user can cause into one line and an exit status.
+
+    Exit status: 1 for a `UserError` or a full disk, 130 for Ctrl-C, 143 for SIGTERM. Both signals unwind
+    the stack, so that temporary files are removed and the tracked run is closed.
+    """
+    signal.signal(signal.SIGTERM, _raise_system_exit)
+    _end_with_parent()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is written, as a terminal does
+    name = os.environ.get("DVC_STAGE", "").split("@")[0] or getattr(sys.modules["__main__"].__spec__, "name", "")
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{name}: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _end_with_parent() -> None:
+    """Have Linux send SIGTERM when DVC dies, so that no stage goes on unseen beside the next `dvc repro`.
+
+    DVC may be dead by now, as imports take seconds. It starts stages in its own process group, and init has another.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, see prctl(2)
+    if os.getppid() != parent or ("DVC_STAGE" in os.environ and os.getpgid(parent) != os.getpgrp()):
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+def _raise_system_exit(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)

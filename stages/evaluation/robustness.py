@@ -1,0 +1,38 @@
+"""Predictions on the test photos under each augmentation operation alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+
+from stages.augmentation.operations import apply_each
+from stages.augmentation.params import AugmentParams
+from stages.evaluation.predictions import tabulate_operation
+from stages.model.network import PREDICTION_BATCH
+from stages.model.scores import Probabilities
+
+Predict = Callable[[torch.Tensor], Probabilities]
+"""A model as a function from uint8 images `[N, 3, H, W]` to probabilities `[N, C]`."""
+
+
+def compute_robustness(
+    test: pd.DataFrame, class_names: list[str], models: dict[str, Predict], params: AugmentParams, size: int
+) -> pd.DataFrame:
+    """What every model predicts for every test photo under each operation alone.
+
+    Returns: a `RobustnessTable`, operation by operation, within each in the order of ``test``.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in params.operations}
+    parallel = Parallel(n_jobs=-1)  # processes: AugLy's random_noise seeds numpy for all threads
+    for start in range(0, len(test), PREDICTION_BATCH):  # bounds memory: ten operations are ten times the photos
+        part = test[start : start + PREDICTION_BATCH]
+        rows = zip(part["path"], part["sha256"], strict=True)
+        squares = parallel(delayed(apply_each)(Path(path), sha256, params, size) for path, sha256 in rows)
+        for name, pixels in zip(tables, np.stack(squares, axis=1), strict=True):
+            images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+            probabilities = {arm: predict(images) for arm, predict in models.items()}
+            tables[name].append(tabulate_operation(name, part, probabilities, class_names))
+    return pd.concat([table for parts in tables.values() for table in parts], ignore_index=True)

@@ -1,0 +1,62 @@
+"""Where a model is computed, in which precision, and what of the machine can change the bytes of a result."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+import torch
+
+from stages.model.record import Machine
+
+LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and in which precision a model is computed."""
+
+    torch_device: torch.device
+    precision: Literal["fp32", "bf16"]
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision for a forward pass; weights stay fp32."""
+        return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def describe(self) -> Machine:
+        """What of this machine can change the bytes of a trained model."""
+        return Machine(
+            device=torch.cuda.get_device_name(self.torch_device) if self.torch_device.type == "cuda" else "cpu",
+            cpu_capability=f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+            threads=torch.get_num_threads(),
+            precision=self.precision,
+            versions={name: version(name) for name in LIBRARIES},
+        )
+
+
+def select_device(precision: Literal["auto", "fp32", "bf16"]) -> Device:
+    """CUDA when there is a GPU, else the CPU. ``auto``: bf16 where the hardware multiplies in it, else fp32.
+
+    Emulated bf16 is slower than fp32.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "auto":
+        precision = "bf16" if _computes_in_bf16(device) else "fp32"
+    return Device(device, precision)
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()  # "bf16" is what 64-bit Arm calls it
+    return any(bool(capabilities.get(name)) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def make_deterministic() -> None:
+    """Ask torch for algorithms that give the same bytes each time on this machine."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
+    # warn_only: an operation without a deterministic GPU algorithm should cost exactness, not the run
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # writes every tensor twice
+    torch.backends.cudnn.benchmark = False

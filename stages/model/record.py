@@ -1,0 +1,72 @@
+"""What a training leaves beside the weights: a record of what ran, and the scores of every epoch."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from stages.base.records import Record
+from stages.base.tables import Table
+
+RUN_FILE = "run.json"
+
+
+class Machine(Record):
+    """What decides the bytes of a trained model beside code, params and photos.
+
+    device: name of the GPU, or cpu. precision: fp32 or bf16. versions: of the libraries that compute.
+    """
+
+    device: str
+    cpu_capability: str
+    threads: int
+    precision: Literal["fp32", "bf16"]
+    versions: dict[str, str]
+
+
+class TrainRecord(Record):
+    """What was trained on what: models/<arm>/<trial>/run.json, written by train.
+
+    params: seed and train section, with dotted names. repeats: how often an epoch shows each train image. steps:
+    optimizer updates in all. samples_seen: images shown to the model in all. manifests: SHA-256 by path.
+    """
+
+    arm: str
+    trial: int
+    class_names: list[str]
+    params: dict[str, Any]
+    repeats: int
+    epochs: int
+    steps: int
+    train_images: int
+    samples_seen: int
+    initial_weights_sha256: str
+    manifests: dict[str, str]
+    machine: Machine
+    model_sha256: str
+
+    @property
+    def name(self) -> str:
+        """Arm and trial, such as ``original-0``."""
+        return f"{self.arm}-{self.trial}"
+
+
+class HistoryTable(Table):
+    """Scores after every epoch: metrics/history/<arm>-<trial>.csv, written by train.
+
+    epoch: from 1. loss: cross-entropy in nats. Scores are fractions from 0 to 1; those on train images are of the
+    predictions that the model learned from, those on test photos of the model after the epoch.
+    """
+
+    columns: ClassVar[dict[str, type]] = {
+        **{"epoch": int, "train/loss": float, "train/accuracy": float, "test/loss": float},
+        **{"test/accuracy": float, "test/precision": float, "test/recall": float, "test/f1": float},
+    }
+
+
+def get_model_dir(arm: str, trial: int) -> Path:
+    """Where train leaves a model."""
+    return Path("models", arm, str(trial))
+
+
+def get_history_path(arm: str, trial: int) -> Path:
+    """Where train leaves a history."""
+    return Path(f"metrics/history/{arm}-{trial}.csv")

@@ -1,0 +1,94 @@
+"""Photos from a source into a folder: every one decoded once, described, or set aside with a reason."""
+
+import hashlib
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tqdm import tqdm
+
+from stages.photos.decoding import BadImage, compute_dhash, decode_photo
+from stages.runtime.errors import UserError
+from stages.sources.choice import Source
+from stages.sources.layout import choose_file_name, find_class, find_subset, show
+
+RAW = Path("data/raw")
+MAX_IMBALANCE = 20  # photos of the largest class per photo of the smallest
+
+Row = dict[str, Any]
+
+
+def store_photos(source: Source, names: list[str], folder: Path, prefix: bool) -> tuple[list[Row], list[Row]]:
+    """Decode every photo, and write its bytes unchanged to ``<folder>/<class>/``.
+
+    With ``prefix`` a file's name begins with its subset, since train and test may use the same names.
+
+    Returns: manifest rows of the accepted photos, quarantine rows of the others.
+    """
+    photos: list[Row] = []
+    rejected: list[Row] = []
+    taken: dict[str, set[str]] = defaultdict(set)
+    files = [name for name in names if not name.endswith("/")]
+    for name in tqdm(files, desc="reading photos", leave=False, disable=None):
+        sha256 = ""
+        try:
+            data = source.listing[name].read()
+            sha256 = hashlib.sha256(data).hexdigest()
+            row = describe_photo(data)
+        except BadImage as reason:
+            rejected.append({"path": show(name), "sha256": sha256, "reason": str(reason)})
+            continue
+        class_name = find_class(name)
+        wanted = (f"{find_subset(name)}-" if prefix and find_subset(name) else "") + PurePosixPath(name).name
+        path = Path(class_name, choose_file_name(wanted, sha256, taken[class_name]))
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(data)
+        identity = {"path": (RAW / path).as_posix(), "class": class_name, "sha256": sha256}
+        photos.append(identity | row | {"source": source.kind, "version": source.version})
+    return photos, rejected
+
+
+def describe_photo(data: bytes) -> Row:
+    """What follows from the bytes alone: size in bytes and pixels, difference hash, conversions. Raises BadImage."""
+    image, notes = decode_photo(data)
+    return {
+        "bytes": len(data),
+        "width": image.width,
+        "height": image.height,
+        "dhash": compute_dhash(image),
+        "notes": "; ".join(notes),
+    }
+
+
+def check_photos(names: list[str], photos: list[Row], rejected: list[Row], max_bad_fraction: float) -> None:
+    """Raise UserError when too many photos are bad, a class is missing or empty, or a photo has two labels."""
+    total = len(photos) + len(rejected)
+    if len(rejected) > max_bad_fraction * total:
+        reasons = "\n  ".join(f"{row['path']}: {row['reason']}" for row in rejected[:5])
+        raise UserError(
+            f"{len(rejected)} of {total} photos cannot be used, more than fetch.max_bad_fraction "
+            f"({max_bad_fraction:g}) allows:\n  {reasons}\nMend or remove them, or raise the limit in params.yaml."
+        )
+    counts = Counter({find_class(name): 0 for name in names})
+    counts.update(row["class"] for row in photos)
+    listed = ", ".join(f"{name} ({number} photos)" for name, number in sorted(counts.items()))
+    if len(counts) < 2 or min(counts.values()) == 0:
+        raise UserError(
+            f"at least two classes, none empty, are needed; found {listed}. Add photos or remove the folder."
+        )
+    if max(counts.values()) > MAX_IMBALANCE * min(counts.values()):
+        print(f"warning: classes differ by more than {MAX_IMBALANCE}:1 in size: {listed}", file=sys.stderr)
+    _check_labels(photos)
+
+
+def _check_labels(photos: list[Row]) -> None:
+    paths: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in photos:
+        paths[row["sha256"]][row["class"]] = row["path"]
+    torn = [" = ".join(labels.values()) for labels in paths.values() if len(labels) > 1]
+    if torn:
+        raise UserError(
+            f"the same bytes under two labels ({len(torn)} times):\n  " + "\n  ".join(torn[:10]) + "\n"
+            "Remove the wrong ones from the source."
+        )

@@ -1,0 +1,171 @@
+"""Going on where a killed training stopped, to the same bytes.
+
+``.resume/<name>/<key>/`` at the root of the DVC repository, outside everything that DVC deletes, holds two slots that
+take turns, so that a save that is cut short leaves the one before. The key is a hash of all that decides the bytes: a
+training of other code, params, photos or on another machine never picks up a state that is not its own.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.base.files import compute_sha256, write_bytes
+from stages.runtime.errors import UserError
+from stages.runtime.locks import try_lock
+from stages.runtime.root import find_root
+
+FORMAT = 1
+KEPT = 4  # folders of unfinished trainings under one name, 560 MB each; experiments may have several under way
+DIGEST = 32  # bytes of a SHA-256
+SAVE_SECONDS = 60  # between two saves of 280 MB, which take a second or two; RESUME_SECONDS in the environment wins
+
+State = dict[str, Any]
+"""Tensors and plain values only, so that loading a state runs nobody's code."""
+
+
+@dataclass
+class Stop:
+    """Whether someone asked the process to end, and by which signal."""
+
+    signum: int = 0
+
+
+@dataclass
+class Slots:
+    """Two files that take turns, each a state and its SHA-256."""
+
+    folder: Path
+    stop: Stop
+    turn: int = 0
+    seconds: float = field(default_factory=lambda: float(os.environ.get("RESUME_SECONDS", SAVE_SECONDS)))
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def load(self) -> State | None:
+        """The newest whole state, or None. A damaged slot is passed over with a warning."""
+        found = [state for slot in self._list() if (state := _read(slot)) is not None]
+        newest = max(found, key=lambda state: state["turn"], default=None)
+        self.turn = newest["turn"] if newest else 0
+        return newest
+
+    def save(self, state: State) -> None:
+        """Write a state over the older slot, in one step."""
+        self.turn += 1
+        buffer = io.BytesIO()
+        torch.save(state | {"turn": self.turn}, buffer)
+        buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
+        write_bytes(self._list()[self.turn % 2], buffer.getvalue())
+        self.saved_at = time.monotonic()
+
+    def save_when_due(self, take_state: Callable[[], State]) -> None:
+        """Save now and then; save and leave (SystemExit) when someone asked the process to end."""
+        if self.stop.signum or time.monotonic() - self.saved_at > self.seconds:
+            self.save(take_state())
+        if self.stop.signum:
+            with suppress(OSError):  # whoever read this may be gone
+                print("  asked to end: the state is saved, the next run takes it up")
+            raise SystemExit(128 + self.stop.signum)
+
+    def remove(self) -> None:
+        """The training is complete, its results are in place."""
+        for slot in self._list():
+            slot.unlink(missing_ok=True)
+
+    def _list(self) -> list[Path]:
+        return [self.folder / f"slot-{number}.pt" for number in range(2)]
+
+
+def _read(slot: Path) -> State | None:
+    if not slot.exists():
+        return None
+    blob = slot.read_bytes()
+    data, digest = blob[:-DIGEST], blob[-DIGEST:]
+    if hashlib.sha256(data).digest() != digest:  # torch.load accepts flipped bits in tensors
+        print(f"warning: {slot} is damaged and passed over", file=sys.stderr)
+        return None
+    state: State = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state
+
+
+@contextmanager
+def open_slots(name: str, identity: dict[str, Any], stop: Stop) -> Iterator[Slots]:
+    """The slots of the training that ``identity`` describes, for this process alone until the block ends.
+
+    Experiments that run beside each other may train the same: each gets slots of its own. Only the newest folders of
+    ``name`` are kept, those in use, and those whose store waits to be told of a complete training.
+    """
+    known = json.dumps({"format": FORMAT, "code": _hash_code(), **identity}, sort_keys=True, allow_nan=False)
+    key = hashlib.sha256(known.encode()).hexdigest()[:16]
+    home = find_root() / ".resume" / name
+    home.mkdir(parents=True, exist_ok=True)
+    folders = (home / f"{key}{suffix}" for suffix in ["", *(f"-{number}" for number in range(1, 1000))])
+    folder, lock = next((folder, lock) for folder in folders if (lock := try_lock(folder.with_suffix(".lock"))))
+    folder.mkdir(exist_ok=True)
+    os.utime(folder)
+    for old in sorted(home.glob("*/"), key=_read_age, reverse=True)[KEPT:]:
+        if not _is_waiting(old) and (unused := try_lock(old.with_suffix(".lock"))):
+            shutil.rmtree(old, ignore_errors=True)
+            unused.close()
+    with lock:
+        yield Slots(folder, stop)
+
+
+def _read_age(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0  # another process has just removed it
+
+
+def _is_waiting(folder: Path) -> bool:
+    """Whether a complete training has not been told to its store."""
+    try:
+        return any(json.loads(file.read_text())["model_sha256"] for file in folder.glob("*/journal.json"))
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+def _hash_code() -> dict[str, str]:
+    """SHA-256 of every project module that this process has imported."""
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    own = {name: file for name, file in files.items() if file and name.split(".")[0] in ("stages", "__main__")}
+    return {name: compute_sha256(Path(file)) for name, file in sorted(own.items())}
+
+
+@contextmanager
+def lock_training(name: str) -> Iterator[None]:
+    """Let no other process train the same model in this workspace. Raises UserError with the PID of another trainer."""
+    path = Path(".dvc/tmp", f"{name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(path)
+    if lock is None:
+        raise UserError(f"process {path.read_text()} is already training {name} here. Wait for it or end it.")
+    with lock:
+        yield
+
+
+@contextmanager
+def catch_stop() -> Iterator[Stop]:
+    """Note SIGTERM and SIGINT instead of dying at once, so that a state can be saved between two steps."""
+    stop = Stop()
+
+    def note(signum: int, _frame: object) -> None:
+        stop.signum = signum
+
+    previous = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,144 @@
+"""Answers under operations and on copies: a row for every image, and the numbers that a direct computation gives."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.models import ResNet
+
+from stages import augment, evaluate, split
+from stages.augmentation.operations import apply_each
+from stages.cli.params import load_params
+from stages.evaluation import robustness
+from stages.evaluation.predictions import RobustnessTable, compute_accuracies, tabulate_copies, tabulate_operation
+from stages.evaluation.record import EvaluationRecord
+from stages.evaluation.robustness import Predict, compute_robustness
+from stages.model.device import Device
+from stages.model.network import build_model, predict_logits
+from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
+from stages.model.scores import Probabilities, compute_softmax
+from stages.photos.manifest import CopyTable, SplitTable
+from tests.conftest import ROOT, change_params
+from tests.support.records import make_run
+
+PARAMS = load_params(ROOT / "params.yaml").augment
+CLASS_NAMES = ["cats", "dogs"]
+SIZE = 32  # pixels
+
+pytestmark = pytest.mark.usefixtures("fresh_workers")
+
+
+def make_predict(model: ResNet) -> Predict:
+    device = Device(torch.device("cpu"), "fp32")
+    return lambda pixels: compute_softmax(predict_logits(model, pixels, device).numpy())
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Predict]:
+    return {arm: make_predict(build_model(2, seed)) for seed, arm in enumerate(evaluate.ARMS)}
+
+
+def stand_in(pixels: torch.Tensor) -> Probabilities:
+    """Answers by brightness, so that an image's answer does not depend on its batch."""
+    bright = pixels.double().mean(dim=(1, 2, 3)).numpy() / 255
+    return np.stack([1 - bright, bright], axis=1)
+
+
+def test_robustness_is_what_each_model_answers_to_each_changed_photo(
+    photos: pd.DataFrame, models: dict[str, Predict]
+) -> None:
+    photos = photos[::4].reset_index(drop=True)
+    table = compute_robustness(photos, CLASS_NAMES, models, PARAMS, SIZE)
+    assert set(table.columns) == set(RobustnessTable.columns)
+    assert table["operation"].tolist() == [name for name in PARAMS.operations for _ in photos.index]
+    assert table["path"].tolist() == photos["path"].tolist() * 10
+    assert table["target"].tolist() == photos["class"].tolist() * 10
+
+    targets = np.array([CLASS_NAMES.index(name) for name in photos["class"]])
+    changed = np.stack(
+        [apply_each(Path(p), sha256, PARAMS, SIZE) for p, sha256 in zip(photos["path"], photos["sha256"], strict=True)]
+    )
+    for arm, predict in models.items():
+        accuracies = compute_accuracies(table, arm)
+        assert list(accuracies) == list(PARAMS.operations)
+        for i, name in enumerate(PARAMS.operations):
+            expected = predict(torch.from_numpy(changed[:, i]).permute(0, 3, 1, 2))
+            rows = table[table["operation"] == name]
+            np.testing.assert_allclose(rows[f"p_{arm}"], expected[photos.index, targets], rtol=1e-6)
+            assert accuracies[name] == (expected.argmax(axis=1) == targets).mean()
+    assert not np.allclose(table["p_original"], table["p_augmented"], rtol=1e-3), "each arm answers for itself"
+
+
+def test_robustness_does_not_depend_on_how_many_photos_are_in_memory(
+    photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: dict[str, Predict] = dict.fromkeys(evaluate.ARMS, stand_in)
+    expected = compute_robustness(photos, CLASS_NAMES, models, PARAMS, SIZE)
+    monkeypatch.setattr(robustness, "PREDICTION_BATCH", 7)
+    pd.testing.assert_frame_equal(compute_robustness(photos, CLASS_NAMES, models, PARAMS, SIZE), expected)
+
+
+def run_evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
+    """Run the stage with models that need no training, and return what MLflow would get per arm."""
+    tracked = {}
+    runs = {arm: make_run(arm=arm) for arm in evaluate.ARMS}
+
+    def log(metrics: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float], example: torch.Tensor) -> None:
+        tracked[metrics.arm] = accuracies
+
+    for arm, run in runs.items():
+        run.save(get_model_dir(arm, 0) / RUN_FILE)
+    monkeypatch.setattr(evaluate, "load_predict", lambda run: stand_in)
+    monkeypatch.setattr(evaluate, "log_evaluation", log)
+    monkeypatch.setattr(sys, "argv", ["stage", "--trial", "0"])
+    for stage in (split, augment, evaluate):
+        stage.main()
+    return tracked
+
+
+def test_stage_answers_for_every_photo_and_every_copy(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracked = run_evaluate(monkeypatch)
+    sides = SplitTable.load(Path("data/split/0.csv"))
+    table = pd.read_csv("metrics/robustness/0.csv")
+    for name in PARAMS.operations:
+        rows = table[table["operation"] == name]
+        assert rows["path"].tolist() == sides.loc[sides["split"] == "test", "path"].tolist()
+    assert tracked == {arm: compute_accuracies(table, arm) for arm in evaluate.ARMS}
+
+    copies = CopyTable.load(Path("data/augmented/0.csv"))
+    answers = pd.read_csv("metrics/copies/0.csv")
+    assert answers.columns.tolist() == ["path", "source_path", "operations", "target", "pred", "p_target"]
+    for column, source in {"path": "path", "operations": "operations", "target": "class"}.items():
+        assert answers[column].tolist() == copies[source].tolist()
+    assert ((answers["p_target"] > 0.5) == (answers["pred"] == answers["target"])).all()
+
+
+def test_switched_off_leaves_a_header(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_params({"evaluate.robustness": False})
+    assert run_evaluate(monkeypatch) == {"original": {}, "augmented": {}}
+    assert Path("metrics/robustness/0.csv").read_text() == ",".join(RobustnessTable.columns) + "\n"
+    assert len(pd.read_csv("metrics/copies/0.csv")) == 32
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.floats(0.01, 1), min_size=3, max_size=3)), min_size=1))
+def test_tables_hold_the_most_probable_class_and_the_probability_of_the_true_one(
+    rows: list[tuple[str, list[float]]],
+) -> None:
+    names = ["a", "b", "c"]
+    probabilities = np.array([values for _, values in rows])
+    images = pd.DataFrame({"class": [target for target, _ in rows], "path": "p", "sha256": "s", "source_path": "q"})
+    images["operations"] = "[]"
+    copies = tabulate_copies(images, probabilities, names)
+    both = {"original": probabilities, "augmented": probabilities[:, ::-1]}
+    operation = tabulate_operation("blur", images, both, names)
+    for i, (target, values) in enumerate(rows):
+        assert copies["p_target"][i] == operation["p_original"][i] == values[names.index(target)]
+        assert copies["pred"][i] == operation["original"][i] == names[int(np.argmax(values))]
+        assert operation["p_augmented"][i] == values[::-1][names.index(target)]
+    assert compute_accuracies(operation, "original") == {"blur": (copies["pred"] == copies["target"]).mean()}

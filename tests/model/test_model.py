@@ -1,0 +1,123 @@
+"""The model: the labs' ResNet-50, the same bytes from the same seed, and nothing loaded that is not what was saved."""
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import ResNet
+from torchvision.transforms import v2
+
+from stages.model.dataset import IMAGENET_MEAN, IMAGENET_STD, normalize
+from stages.model.device import Device, select_device
+from stages.model.network import (
+    MODEL_FILE,
+    build_model,
+    compute_weights_sha256,
+    encode_weights,
+    list_layers,
+    load_model,
+    predict_logits,
+)
+from stages.model.record import TrainRecord
+from stages.runtime.errors import UserError
+from tests.support.records import make_run
+
+CPU = Device(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture(scope="module")
+def model() -> ResNet:
+    return build_model(2, seed=1)
+
+
+def describe(data: bytes) -> TrainRecord:
+    return make_run(model_sha256=hashlib.sha256(data).hexdigest())
+
+
+def test_model_is_the_labs(model: ResNet) -> None:
+    layers = list_layers(model)
+    assert (len(layers), layers["weights"].sum()) == (161, 23_512_130)
+    assert layers["trainable"].all()
+    assert layers.iloc[0].tolist() == ["conv1.weight", "64x3x7x7", 9408, True]
+    assert layers.iloc[-1].tolist() == ["fc.bias", "2", 2, True]
+
+
+def test_weights_follow_from_the_seed_alone(model: ResNet) -> None:
+    before = torch.get_rng_state()
+    assert compute_weights_sha256(build_model(2, seed=1)) == compute_weights_sha256(model)
+    assert compute_weights_sha256(build_model(2, seed=2)) != compute_weights_sha256(model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_reloaded_model_predicts_the_same_bytes(model: ResNet, tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8)  # more than one batch
+    data = encode_weights(model)
+    (tmp_path / MODEL_FILE).write_bytes(data)
+    reloaded = load_model(tmp_path, describe(data))
+    logits = predict_logits(model, images, CPU)
+    assert logits.shape == (70, 2)
+    assert torch.equal(predict_logits(reloaded, images, CPU), logits)
+    assert encode_weights(reloaded) == data
+
+
+def test_changed_byte_is_named(model: ResNet, tmp_path: Path) -> None:
+    data = bytearray(encode_weights(model))
+    data[len(data) // 2] ^= 1
+    (tmp_path / MODEL_FILE).write_bytes(data)
+    with pytest.raises(UserError, match="was changed"):
+        load_model(tmp_path, describe(encode_weights(model)))
+
+
+def test_pickled_code_is_never_run(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "owned",)
+
+    data = pickle.dumps(Attack())
+    (tmp_path / MODEL_FILE).write_bytes(data)
+    with pytest.raises(UserError, match="is not a ResNet-50 with 2 classes"):
+        load_model(tmp_path, describe(data))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_other_number_of_classes_is_named(tmp_path: Path) -> None:
+    data = encode_weights(build_model(3, seed=1))
+    (tmp_path / MODEL_FILE).write_bytes(data)
+    with pytest.raises(UserError, match="is not a ResNet-50 with 2 classes"):
+        load_model(tmp_path, describe(data))
+
+
+def test_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(tmp_path, make_run())
+
+
+def test_normalize_equals_torchvision() -> None:
+    images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    reference = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    torch.testing.assert_close(normalize(images), reference(images))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"avx2": True}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"bf16": True}, "bf16")],
+)
+def test_auto_precision_follows_the_hardware(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert select_device("auto").precision == expected
+    assert select_device("fp32").precision == "fp32"
+
+
+def test_bf16_changes_the_numbers_a_little(model: ResNet) -> None:
+    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    exact = predict_logits(model, images, CPU).numpy()
+    rounded = predict_logits(model, images, Device(torch.device("cpu"), "bf16")).numpy()
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(rounded, exact, rtol=0.05)

@@ -1,0 +1,31 @@
+"""Records as the stages write them, with every field filled in."""
+
+from typing import Any
+
+from stages.model.record import Machine, TrainRecord
+
+
+def make_machine(**changes: Any) -> Machine:
+    """A machine; ``changes`` replace fields."""
+    machine: dict[str, Any] = {"device": "cpu", "cpu_capability": "x86_64 AVX512", "threads": 2, "precision": "bf16"}
+    return Machine(**(machine | {"versions": {"torch": "2.14.1", "numpy": "2.4.0"}} | changes))
+
+
+def make_run(**changes: Any) -> TrainRecord:
+    """A training of two classes; ``changes`` replace fields."""
+    run: dict[str, Any] = {
+        "arm": "original",
+        "trial": 0,
+        "class_names": ["cats", "dogs"],
+        "params": {"seed": 0, "train.image_size": 32},
+        "repeats": 1,
+        "epochs": 2,
+        "steps": 4,
+        "train_images": 16,
+        "samples_seen": 32,
+        "initial_weights_sha256": "same",
+        "manifests": {},
+        "machine": make_machine(precision="fp32", threads=1),
+        "model_sha256": "",
+    }
+    return TrainRecord(**(run | changes))

@@ -1,0 +1,104 @@
+"""The real trainer in a process of its own, forked from one that has imported torch and mlflow already."""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages import train
+from stages.cli.stage import run_stage
+from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
+from tests.conftest import ROOT, change_params, make_photo
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["stages.train", "tests.support.trainer"])
+
+EPOCHS, STEPS = 2, 4
+DEFAULTS = {"RESUME_SECONDS": "0", "REQUIRE_TRACKING": "1"}
+COMMAND = ["train", "--arm", "original", "--trial", "0", "data/split/0.csv"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: its exit status, or minus the signal that killed it, and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def wait_for(process: "multiprocessing.context.ForkServerProcess") -> int:
+    """The exit status of a trainer, or minus the signal that killed it."""
+    process.join(timeout=120)
+    assert process.exitcode is not None, "the trainer hangs"
+    return process.exitcode
+
+
+def make_workspace(folder: Path) -> Path:
+    """Make an empty folder one that a training can run in."""
+    shutil.copy(ROOT / "params.yaml", folder)
+    (folder / ".dvc").mkdir()
+    with contextlib.chdir(folder):
+        prepare_photos()
+    return folder
+
+
+def prepare_photos() -> None:
+    """16 train and 4 test photos in the current folder, and params for two steps an epoch."""
+    rng = np.random.default_rng(0)
+    photos = pd.DataFrame([make_photo(rng, name, number) for name in ("cats", "dogs") for number in range(10)])
+    PhotoTable.save(PHOTOS, photos)
+    split = photos.assign(group=photos.index, split=np.where(photos.index % 5 == 0, "test", "train"))
+    SplitTable.save(Path("data/split/0.csv"), split)
+    change_params({"train.image_size": 32, "train.batch_size": 8, "train.epochs": EPOCHS, "train.checkpoint_every": 1})
+
+
+def start_trainer(**environment: str) -> "multiprocessing.context.ForkServerProcess":
+    """Start train_original of trial 0 in the current folder; it saves a state after every step."""
+    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # else the server fails to import ahead, and says nothing
+        forkserver.ensure_running()
+    process = CONTEXT.Process(target=_train, args=(str(Path.cwd()), {**DEFAULTS, **environment}))
+    process.start()
+    return process
+
+
+def run_trainer(**environment: str) -> Outcome:
+    """Run it to its end."""
+    return Outcome(wait_for(start_trainer(**environment)), Path("out.txt").read_text(), Path("err.txt").read_text())
+
+
+def read_results() -> dict[str, bytes]:
+    """The files that the training in the current folder has left, models and history."""
+    files = [*Path().glob("models/original/0/*"), *Path().glob("metrics/history/*")]
+    return {path.as_posix(): path.read_bytes() for path in files}
+
+
+def wait_until(happens: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.05)
+
+
+def _train(folder: str, environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    for name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_TRACKING", "FAILPOINT"))]:
+        del os.environ[name]
+    os.environ.update(environment)
+    for handle, name in ((1, "out.txt"), (2, "err.txt")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
+    torch.set_num_threads(1)
+    sys.argv = COMMAND
+    run_stage(train.main)

@@ -1,0 +1,271 @@
+"""A real tracking server that goes away and comes back: no weight changes, no point is lost or told twice."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from stages.base.files import write_json
+from stages.tracking import journal
+from stages.tracking import store as tracking
+from stages.tracking.journal import Journal, TrackedRun, load_journal, replay_journals, track_run
+from stages.training.checkpoints import Stop, open_slots
+from tests.support.trainer import make_workspace, read_results, run_trainer, start_trainer, wait_for, wait_until
+
+QUIET = {"RESUME_SECONDS": "1000"}  # states are of no interest here
+OUTAGE = {**QUIET, "REQUIRE_TRACKING": ""}
+
+
+def make_journal() -> Journal:
+    return Journal("original-0", "original-0/abc", {"seed": "0"}, {"arm": "original"})
+
+
+def write_journal(home: Path, journal: Journal) -> Path:
+    """Leave a journal as a training that has ended leaves it."""
+    file = home / tracking.identify_store() / "journal.json"
+    write_json(file, vars(journal))
+    return file
+
+
+class Server:
+    """`mlflow server` on loopback, with a SQLite backend or the one that BACKEND_STORE_URI names."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        backend = os.environ.get("BACKEND_STORE_URI", f"sqlite:///{self.folder}/server.db")
+        command = ["mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--backend-store-uri", backend, "--artifacts-destination", str(self.folder / "artifacts")]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        log = (self.folder / "server.log").open("ab")
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        wait_until(self.answers, "the server starts")
+
+    def answers(self) -> bool:
+        try:
+            return requests.get(f"{self.uri}/health", timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    def send(self, signum: int) -> None:
+        """Send a signal to the server and its workers."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signum)
+        if signum == signal.SIGKILL:
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = Server(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    yield server
+    if server.process:
+        server.send(signal.SIGKILL)
+
+
+def read_server() -> list[tuple[str, list[int], list[str]]]:
+    """Of every run: status, steps of all points of one metric, files."""
+    client = tracking.open_store()
+    found = []
+    for run in client.search_runs([client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id]):
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
+        files = [file.path for file in client.list_artifacts(run.info.run_id, "checkpoints")]
+        files += [file.path for file in client.list_artifacts(run.info.run_id) if not file.is_dir]
+        found.append((run.info.status, steps, files))
+    return found
+
+
+COMPLETE = ("FINISHED", [1, 2], ["checkpoints/epoch-001.safetensors", "layers.csv"])
+
+
+@pytest.mark.parametrize(
+    ("place", "how"),
+    [
+        pytest.param("", 0, id="dead at the start"),
+        pytest.param("step 2.1", signal.SIGKILL, id="killed in the middle"),
+        pytest.param("after-last-save", signal.SIGKILL, id="killed at the end", marks=pytest.mark.slow),
+        pytest.param("step 2.1", signal.SIGSTOP, id="hangs in the middle", marks=pytest.mark.slow),
+    ],
+)
+def test_a_server_that_is_away_changes_no_weight_and_misses_no_point(
+    place: str, how: int, server: Server, photos_to_train: Path, whole: dict[str, bytes]
+) -> None:
+    if place:
+        server.start()
+        trainer = start_trainer(MLFLOW_TRACKING_URI=server.uri, FAILPOINT=f"SIGSTOP:{place}", **OUTAGE)
+        wait_until(lambda: is_stopped(trainer.pid or 0), "the trainer stops")
+        server.send(how)
+        os.kill(trainer.pid or 0, signal.SIGCONT)
+        assert wait_for(trainer) == 0
+    else:
+        assert run_trainer(MLFLOW_TRACKING_URI=server.uri, **OUTAGE).status == 0
+    assert read_results() == whole
+    said = Path("err.txt").read_text()
+    assert said.count("warning: no tracking for now") == len(said.splitlines()) == 1, "told once, without a traceback"
+    (kept,) = Path(".resume").rglob("journal.json")
+    found = load_journal(kept.parent)
+    assert found is not None
+    assert list(found.epochs) == ["1", "2"]
+
+    if how == signal.SIGSTOP:
+        server.send(signal.SIGCONT)
+    else:
+        server.start()
+    replay_journals()
+    assert read_server() == [COMPLETE]
+    assert not list(Path(".resume").rglob("journal.json"))
+    replay_journals()
+    assert read_server() == [COMPLETE]
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def test_a_server_that_comes_back_is_told_at_the_next_epoch(
+    server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUIRE_TRACKING")
+    with track_run(workspace / "run", make_journal()) as tracked:
+        tracked.log_epoch(1, {"train/loss": 0.9})
+        server.start()
+        tracked.log_epoch(2, {"train/loss": 0.8})
+        tracked.log_epoch(2, {"train/loss": 0.8})
+        assert [steps for _, steps, _ in read_server()] == [[1, 2]]
+        server.send(signal.SIGKILL)
+        tracked.log_epoch(3, {"train/loss": 0.7})
+        server.start()
+        tracked.finish("abc")
+        tracked.forget()
+    (run,) = read_server()
+    assert run[:2] == ("FINISHED", [1, 2, 3])
+    assert not (workspace / "run").exists()
+
+
+def test_a_run_whose_creation_was_not_seen_is_found_again(workspace: Path) -> None:
+    assert journal.tell(make_journal()) == journal.tell(make_journal())
+
+
+def test_what_is_told_to_one_store_waits_for_no_other(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = make_journal()
+    entry.end("abc")
+    file = write_journal(workspace / ".resume/original-0/abc", entry)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/other.db")
+    replay_journals()
+    assert file.exists()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    replay_journals()
+    assert not file.exists()
+    assert [run[0] for run in read_server()] == ["FINISHED"]
+
+
+def test_a_password_is_not_repeated(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REQUIRE_TRACKING")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:s3cret@127.0.0.1:1")
+    reason = tracking.attempt(tracking.open_store)
+    assert "127.0.0.1" in reason
+    assert "s3cret" not in reason
+    assert "alice" not in reason
+
+
+def test_patience_ends(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("REQUIRE_TRACKING")
+    tracked = TrackedRun(workspace / "run", make_journal())
+    tried: list[int] = []
+
+    def fail() -> None:
+        tried.append(1)
+        time.sleep(0.02)
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(journal, "PATIENCE", 0.05)
+    for _ in range(10):
+        assert not tracked.attempt(fail)
+    assert len(tried) <= 3
+    assert capsys.readouterr().err.count("nobody there") == 1
+
+
+def test_tracking_may_be_required(photos_to_train: Path) -> None:
+    done = run_trainer(MLFLOW_TRACKING_URI="http://127.0.0.1:1", REQUIRE_TRACKING="1", **QUIET)
+    assert done.status == 1
+    assert "error: REQUIRE_TRACKING=1, but the tracking store failed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_four_trainings_at_once_lose_no_point(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As four experiments of `dvc queue` do: folders of their own, one store, made by whoever comes first."""
+    trainers = []
+    folders = [make_workspace(tmp_path_factory.mktemp("experiment")) for _ in range(4)]
+    for folder in folders:
+        monkeypatch.chdir(folder)
+        trainers.append(start_trainer(DVC_ROOT=str(workspace), **QUIET))
+    for trainer, folder in zip(trainers, folders, strict=True):
+        assert wait_for(trainer) == 0
+        monkeypatch.chdir(folder)
+        assert read_results() == whole
+        assert Path("err.txt").read_text() == ""
+    monkeypatch.chdir(workspace)
+    assert read_server() == [COMPLETE] * 4
+
+
+def test_the_journal_of_a_living_training_is_left_to_it(workspace: Path) -> None:
+    with open_slots("original-0", {}, Stop()) as slots:
+        entry = make_journal()
+        entry.end("abc")
+        file = write_journal(slots.folder, entry)
+        replay_journals()
+        assert file.exists()
+        assert not Path("mlflow.db").exists()
+    replay_journals()
+    assert not slots.folder.exists()
+    assert [run[0] for run in read_server()] == ["FINISHED"]
+
+
+def test_the_journal_of_a_training_that_was_cut_short_is_left_to_it(workspace: Path) -> None:
+    """With the states beside it, from which it goes on."""
+    file = write_journal(workspace / ".resume/original-0/abc", make_journal())
+    replay_journals()
+    assert file.exists()
+    assert not Path("mlflow.db").exists()
+
+
+def test_a_replay_reads_no_manifest(workspace: Path) -> None:
+    """The photos of the training may be others by then, or gone."""
+    Path("split.csv").write_text("path,class\na,b\n")
+    entry = make_journal()
+    entry.datasets = [journal.describe_dataset(Path("split.csv"), "0" * 64)]
+    entry.end("abc")
+    Path("split.csv").unlink()
+    run = tracking.open_store().get_run(journal.tell(entry))
+    (dataset,) = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("split.csv", "0" * 36)
+    assert '"num_rows": 1' in dataset.dataset.profile
+
+
+def test_damaged_journal_is_no_journal(workspace: Path) -> None:
+    for text in ("", "{", "[]", '{"name": 1, "surprise": 2}'):
+        Path("journal.json").write_text(text)
+        assert load_journal(Path()) is None

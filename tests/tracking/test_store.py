@@ -1,0 +1,125 @@
+"""The real MLflow store: one run per model, no point twice, and a store that several processes may create at once."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from stages.runtime.root import find_root
+from stages.tracking import store as tracking
+from stages.tracking.journal import Journal, tell
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store") / "mlflow.db"
+
+
+@pytest.fixture
+def client(store: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+    return tracking.open_store()
+
+
+def train(model: str, arm: str = "original") -> None:
+    token = uuid4().hex
+    journal = Journal(f"{arm}-0", token, {"train.epochs": "2"}, {"arm": arm, "trial": "0"})
+    journal.add_epoch(1, {"train/loss": 0.9})
+    journal.end(model)
+    tell(journal)
+
+
+def test_run_is_found_by_its_model(client: MlflowClient) -> None:
+    train("aaa")
+    train("aaa")
+    train("aaa", arm="augmented")
+    found = tracking.find_run(client, "original", 0, "aaa")
+    assert found is not None
+    assert (found.info.status, found.data.tags["arm"], found.data.params["train.epochs"]) == (
+        "FINISHED",
+        "original",
+        "2",
+    )
+    runs = client.search_runs([found.info.experiment_id], "tags.model_sha256 = 'aaa' and tags.arm = 'original'")
+    assert found.info.start_time == max(run.info.start_time for run in runs), "the newest one"
+    assert tracking.find_run(client, "original", 0, "bbb") is None
+    assert tracking.find_run(client, "original", 1, "aaa") is None
+
+
+def test_results_are_added_once(client: MlflowClient) -> None:
+    train("ccc")
+    for _ in range(2):
+        run = tracking.find_run(client, "original", 0, "ccc")
+        assert run is not None
+        tracking.add_results(client, run, {"evaluate/accuracy": 0.5, "evaluate/log_loss": 0.7}, step=2)
+    assert run is not None
+    points = client.get_metric_history(run.info.run_id, "evaluate/accuracy")
+    assert [(point.step, point.value) for point in points] == [(2, 0.5)]
+    assert client.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+def test_processes_may_create_the_store_together(workspace: Path) -> None:
+    """MLflow's own creation breaks for good when several processes do it at once."""
+    program = "from stages.tracking.store import open_store; print(open_store().search_experiments()[0].name)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(10)
+    ]
+    outputs = [process.communicate(timeout=120)[0].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 10, outputs
+    assert outputs == [f"{tracking.EXPERIMENT}\n"] * 10, "one experiment, and not a word of chatter"
+    assert (workspace / "mlflow.db").exists()
+
+
+def test_store_is_at_the_root_of_the_main_repository(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workspace / "deep" / "down").mkdir(parents=True)
+    monkeypatch.chdir(workspace / "deep" / "down")
+    assert find_root() == workspace
+    monkeypatch.setenv("DVC_ROOT", "/elsewhere")  # what DVC sets in experiments that run in a temporary copy
+    assert find_root() == Path("/elsewhere")
+
+
+def test_upstream_hashes_are_those_of_dvc_lock(workspace: Path) -> None:
+    assert tracking.read_upstream_md5s(["data/raw"]) == {}, "before the first run there is no dvc.lock"
+    Path("dvc.lock").write_text("stages:\n  fetch:\n    outs:\n    - path: data/raw\n      md5: abc.dir\n")
+    assert tracking.read_upstream_md5s(["data/raw", "data/other"]) == {"md5:data/raw": "abc.dir"}
+
+
+def test_only_changes_that_matter_make_a_run_dirty(workspace: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
+
+    assert tracking.describe_workspace()["git_commit"] == "", "a downloaded copy has no git"
+    Path("dvc.lock").write_text("1")
+    Path("metrics").mkdir()
+    Path("metrics/a.json").write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    Path("dvc.lock").write_text("2")
+    Path("metrics/a.json").unlink()
+    assert tracking.describe_workspace()["git_dirty"] == "false"
+    assert len(tracking.describe_workspace()["git_commit"]) == 40
+    Path("params.yaml").write_text("seed: 1")
+    assert tracking.describe_workspace()["git_dirty"] == "true"
+
+
+def test_uploads_get_time_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    with contextlib.suppress(ConnectionError), tracking.allow_slow_uploads():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "120"
+        raise ConnectionError
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "5"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
+    with tracking.allow_slow_uploads():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "600", "who asks for more gets it"

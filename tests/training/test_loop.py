@@ -1,0 +1,122 @@
+"""Training: learns, gives the same bytes again, counts its work, and stops when the loss explodes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.models import ResNet
+
+from stages.cli.params import load_params
+from stages.model.dataset import Images
+from stages.model.device import Device, make_deterministic
+from stages.model.network import build_model, compute_weights_sha256
+from stages.runtime.errors import UserError
+from stages.training import loop
+from stages.training.checkpoints import Slots, Stop
+from stages.training.loop import Trainer, TrainSpec, count_work, split_batches
+from stages.training.params import TrainParams
+from tests.conftest import ROOT
+
+PARAMS = load_params(ROOT / "params.yaml").train
+
+
+def make_task(params: TrainParams, seed: int = 0, repeats: int = 1) -> TrainSpec:
+    """Bright against dark noise, 32 px: a few steps are enough to learn it."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(24) % 2
+    pixels = (
+        rng.integers(0, 100, (24, 3, 32, 32), dtype=np.uint8) + (targets * 120).astype(np.uint8)[:, None, None, None]
+    )
+    images = Images(torch.from_numpy(pixels), torch.from_numpy(targets))
+    return TrainSpec(images, images, repeats, params, seed, Device(torch.device("cpu"), "fp32"))
+
+
+def choose(**changes: float) -> TrainParams:
+    return TrainParams(**(PARAMS.model_dump() | {"image_size": 32, "batch_size": 8, "epochs": 4} | changes))
+
+
+class Notes:
+    """A log that keeps what it is told; the real one is tested in test_journal."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.files: list[str] = []
+
+    def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        self.epochs.append(epoch)
+
+    def log_file(self, data: bytes, path: str) -> None:
+        self.files.append(path)
+
+
+def train_model(model: ResNet, task: TrainSpec, folder: Path, log: Notes | None = None) -> pd.DataFrame:
+    return Trainer(model, task, Slots(folder, Stop())).run(log or Notes())
+
+
+def test_training_learns_and_repeats_to_the_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_deterministic()
+    task = make_task(choose(checkpoint_every=2))
+    models = [build_model(2, seed=3) for _ in range(2)]
+    log = Notes()
+    histories = [train_model(model, task, tmp_path / str(n), log) for n, model in enumerate(models)]
+    assert histories[0].equals(histories[1])
+    assert compute_weights_sha256(models[0]) == compute_weights_sha256(models[1])
+    assert compute_weights_sha256(models[0]) != compute_weights_sha256(build_model(2, seed=3))
+    assert histories[0]["epoch"].tolist() == [1, 2, 3, 4]
+    assert histories[0]["train/accuracy"].iloc[-1] > 0.75
+    assert histories[0]["train/loss"].iloc[-1] < histories[0]["train/loss"].iloc[0]
+
+    assert log.epochs == [1, 2, 3, 4] * 2
+    assert log.files == ["checkpoints/epoch-002.safetensors"] * 2, "the last epoch is the model itself"
+    assert capsys.readouterr().out.count("test accuracy") == 8
+
+
+def test_order_of_batches_follows_from_the_seed(tmp_path: Path) -> None:
+    losses = [
+        train_model(build_model(2, seed=3), make_task(choose(epochs=1), seed), tmp_path / str(seed))["train/loss"][0]
+        for seed in (0, 1)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_exploding_loss_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the loss became (nan|inf) in epoch 1, step \d of 12.*learning_rate"):
+        train_model(build_model(2, seed=3), make_task(choose(learning_rate=1e30)), tmp_path)
+
+
+@given(st.integers(1, 300), st.integers(2, 40))
+def test_batches_hold_every_image_once_and_none_is_alone(count: int, size: int) -> None:
+    order = np.random.default_rng(count).permutation(count)
+    batches = split_batches(order, size)
+    assert np.array_equal(np.concatenate(batches), order)
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert 1 < len(batches[-1]) <= size + 1 or count == 1
+
+
+@pytest.mark.parametrize(("images", "steps"), [(112, 40), (336, 110), (31, 10), (32, 10), (33, 10), (34, 20), (64, 20)])
+def test_work_is_counted(images: int, steps: int) -> None:
+    work = count_work(images, 1, PARAMS)
+    assert (work["steps"], work["samples_seen"]) == (steps, images * 10)
+
+
+def test_repeats_give_the_original_arm_the_work_of_the_augmented_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, augmented = count_work(112, 3, PARAMS), count_work(336, 1, PARAMS)
+    assert {**original, "train_images": 336} == augmented
+
+    seen: list[int] = []
+    split = loop.split_batches
+
+    def watch(order: np.ndarray, size: int) -> list[np.ndarray]:
+        seen.extend(order)
+        return split(order, size)
+
+    monkeypatch.setattr(loop, "split_batches", watch)
+    train_model(build_model(2, seed=3), make_task(choose(epochs=1), repeats=3), tmp_path)
+    per_photo = np.bincount(seen[-72:], minlength=24)
+    assert per_photo.tolist() == [3] * 24
