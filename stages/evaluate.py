@@ -31,9 +31,9 @@ from stages.evaluation.predictions import (
 from stages.evaluation.record import EvaluationRecord, get_metrics_path
 from stages.evaluation.robustness import Predict, compute_robustness
 from stages.model.dataset import load_images, normalize
-from stages.model.device import make_deterministic, select_device
+from stages.model.device import make_deterministic, select_device, set_threads
 from stages.model.network import load_model, predict_logits
-from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
+from stages.model.record import RUN_FILE, TrainRecord, get_model_dir, list_differences
 from stages.model.scores import compute_softmax
 from stages.photos.manifest import PHOTOS, CopyTable, PhotoTable, SplitTable
 from stages.runtime.errors import UserError
@@ -89,29 +89,37 @@ def main() -> None:
         accuracies = compute_accuracies(robustness, arm)
         if reason := tracking.attempt(partial(log_evaluation, metrics, run, accuracies, example)):
             print(
-                f"warning: {arm}, trial {trial} is not in the tracking store: {reason}. Once the store is back, "
-                f"`dvc repro --force --single-item evaluate@{trial}` tells it.",
+                f"warning: {arm}, trial {trial} is not logged: {reason}. Once the tracking server is back, "
+                f"`dvc repro --force --single-item evaluate@{trial}` logs it.",
                 file=sys.stderr,
             )
         print(f"evaluate: trial {trial}: {arm} {count_correct(predictions)} of {len(test)} test photos right")
 
 
 def check_runs(runs: dict[str, TrainRecord], class_names: list[str]) -> None:
-    """Raise UserError unless both models know these classes and started from the same weights."""
+    """Raise UserError unless both models know these classes and can be compared: same start, same machine."""
     for arm, run in runs.items():
         if run.class_names != class_names:
             raise UserError(f"the {arm} model knows {run.class_names}, the photos have {class_names}. Run `dvc repro`.")
-    first, second = (run.initial_weights_sha256 for run in runs.values())
-    if first != second:
+    original, augmented = runs.values()
+    trial = original.trial
+    remedy = f"Run `dvc repro --force --single-item train_original@{trial} train_augmented@{trial}`, then `dvc repro`."
+    if original.initial_weights_sha256 != augmented.initial_weights_sha256:
         raise UserError(
-            "the two arms started from different weights, so they cannot be compared. "
-            "They were trained with other seeds or library versions: run `dvc repro` to train both."
+            "the two arms started from different weights, so they cannot be compared: they were trained with another "
+            f"seed or another version of a library. {remedy}"
+        )
+    if differences := list_differences(original.machine, augmented.machine):
+        raise UserError(
+            f"the arms of trial {trial} were trained on different machines, so their difference need not be due to "
+            f"augmentation (original -> augmented: {', '.join(differences)}). {remedy}"
         )
 
 
 def load_predict(run: TrainRecord) -> Predict:
     """The model that ``run`` left, as a function, in the precision that it was trained in."""
     device = select_device(run.machine.precision)
+    set_threads(run.machine.threads)  # rounding depends on it
     model = load_model(get_model_dir(run.arm, run.trial), run).to(device.torch_device)
     return lambda pixels: compute_softmax(predict_logits(model, pixels, device).numpy())
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.base.files import compute_sha256, replace_dir, write_bytes, write_json
+from stages.base.files import replace_dir, write_bytes, write_json
 from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
@@ -59,8 +59,8 @@ def main() -> None:
     from stages.tracking import store as tracking  # slow to import
 
     if reason := tracking.attempt(lambda: track(study, comparison)):
-        remedy = "Once the store is back, `dvc repro --force --single-item report` tells it."
-        print(f"warning: this comparison is not in the tracking store: {reason}. {remedy}", file=sys.stderr)
+        remedy = "Once the tracking server is back, `dvc repro --force --single-item report` logs it."
+        print(f"warning: this comparison is not logged: {reason}. {remedy}", file=sys.stderr)
     print(summarise(comparison, answer, describe_photos(study)))
 
 
@@ -121,7 +121,7 @@ def sum_confusion(study: Study) -> dict[str, np.ndarray]:
 
 def track(study: Study, comparison: dict[str, Any]) -> None:
     """Log the comparison as an MLflow run of its own that leads to the runs of the arms."""
-    from stages.tracking.store import log_comparison
+    from stages.tracking.comparison import log_comparison
 
     models = {
         (arm, trial): study.metrics[arm][index]["model_sha256"]
@@ -129,14 +129,7 @@ def track(study: Study, comparison: dict[str, Any]) -> None:
         for index, trial in enumerate(study.trials)
     }
     numbers = {key: float(value) for key, value in flatten(comparison).items() if isinstance(value, int | float)}
-    lock = Path("dvc.lock")
-    tags = {
-        "comparison": "true",
-        "verdict": comparison["verdict"],
-        "page_sha256": compute_sha256(PAGE),
-        "dvc_lock_sha256": compute_sha256(lock) if lock.exists() else "",
-    }
-    log_comparison(models, numbers, tags, [COMPARISON, REPORT, PAGE])
+    log_comparison(models, numbers, comparison["verdict"], [COMPARISON, REPORT, PAGE])
 
 
 def summarise(comparison: dict[str, Any], answer: Answer, photos: str) -> str:

@@ -16,7 +16,6 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from torchvision.models import ResNet
@@ -25,10 +24,10 @@ from stages.base.files import compute_sha256, replace_dir, write_bytes
 from stages.base.records import Budget
 from stages.base.sections import flatten
 from stages.base.seeds import derive_seed
-from stages.cli.params import Params, load_params
+from stages.cli.params import load_params
 from stages.cli.stage import run_stage
 from stages.model.dataset import load_images
-from stages.model.device import make_deterministic, select_device
+from stages.model.device import make_deterministic, select_device, set_threads
 from stages.model.network import (
     LAYERS_FILE,
     MODEL_FILE,
@@ -37,13 +36,20 @@ from stages.model.network import (
     encode_weights,
     list_layers,
 )
-from stages.model.record import RUN_FILE, HistoryTable, TrainRecord, get_history_path, get_model_dir
-from stages.photos.manifest import PHOTOS, CopyTable, PhotoTable, SplitTable
+from stages.model.record import (
+    RUN_FILE,
+    HistoryTable,
+    Machine,
+    TrainRecord,
+    get_history_path,
+    get_model_dir,
+    list_differences,
+)
+from stages.photos.manifest import CopyTable, SplitTable
 from stages.runtime.errors import UserError
 from stages.runtime.failpoints import failpoint
-from stages.tracking import store as tracking
-from stages.tracking.journal import Journal, describe_dataset, track_run
-from stages.training.checkpoints import catch_stop, lock_training, open_slots
+from stages.tracking.training import start_journal, track_run
+from stages.training.checkpoints import catch_stop, lock_training, open_checkpoints
 from stages.training.loop import Trainer, TrainSpec, count_work
 
 
@@ -56,6 +62,7 @@ def main() -> None:
     class_names = sorted(test_manifest["class"].unique())
 
     make_deterministic()
+    set_threads(params.train.threads)
     device = select_device(params.train.precision)
     model = build_model(len(class_names), derive_seed(params.seed, "weights", args.trial))
     run = TrainRecord(
@@ -83,18 +90,18 @@ def main() -> None:
     with (
         lock_training(run.name),
         catch_stop() as stop,
-        open_slots(run.name, run.model_dump(), stop) as slots,
-        track_run(slots.folder, start_journal(slots.folder, params, run)) as tracked,
+        open_checkpoints(run.name, run.model_dump(), stop) as checkpoints,
+        track_run(checkpoints.folder, start_journal(checkpoints.folder, run, flatten(params.model_dump()))) as tracked,
     ):
-        history = Trainer(model.to(device.torch_device), spec, slots).run(tracked)
+        history = Trainer(model.to(device.torch_device), spec, checkpoints).run(tracked)
         failpoint("after-last-save")
         run = save_results(model, history, run)
         tracked.log_file(encode_layers(model), LAYERS_FILE)
         failpoint("before-finish")
         tracked.finish(run.model_sha256)
         failpoint("after-finish")
-        slots.remove()
-        tracked.forget()
+        checkpoints.remove()
+        tracked.close()
     failpoint("end")
 
 
@@ -106,18 +113,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--budget", type=Path, help="how often an epoch shows each image, as JSON; once if not given")
     parser.add_argument("manifests", type=Path, nargs="+", help="train on these; the first one has the test photos")
     return parser.parse_args()
-
-
-def start_journal(home: Path, params: Params, run: TrainRecord) -> Journal:
-    """What the tracked run of this training begins with; ``home`` is the folder of its checkpoints."""
-    logged = collect_params(params, run.arm)
-    return Journal(
-        name=home.parent.name,
-        token=f"{home.parent.name}/{home.name}",
-        params={key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in logged.items()},
-        tags=build_tags(run) | tracking.describe_workspace(),
-        datasets=[describe_dataset(Path(path), sha256) for path, sha256 in run.manifests.items()],
-    )
 
 
 def save_results(model: ResNet, history: pd.DataFrame, run: TrainRecord) -> TrainRecord:
@@ -155,22 +150,6 @@ def read_manifests(paths: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat([train, *copies], ignore_index=True), test
 
 
-def collect_params(params: Params, arm: str) -> dict[str, Any]:
-    """All params of the stages that feed this arm, with dotted names."""
-    unused = ["augment"] if arm == "original" else ["train.budget"]
-    every = flatten(params.model_dump(exclude={"trials", "evaluate", "report"}))
-    return {key: value for key, value in every.items() if not key.startswith(tuple(unused))}
-
-
-def build_tags(run: TrainRecord) -> dict[str, str]:
-    """What to find a run by."""
-    photos = PhotoTable.load(PHOTOS)
-    tags = {key: str(getattr(run, key)) for key in ("arm", "trial", "steps", "initial_weights_sha256")}
-    tags |= {"device": run.machine.device, "precision": run.machine.precision}
-    source = {"source": photos["source"].iloc[0], "source_version": photos["version"].iloc[0]}
-    return tags | source | tracking.read_upstream_md5s(list(run.manifests))
-
-
 def describe(run: TrainRecord) -> str:
     """One line for the terminal, before training."""
     repeats = f"{run.repeats} × " if run.repeats > 1 else ""
@@ -184,14 +163,11 @@ def explain_machine(run: TrainRecord) -> str:
     """What differs from the machine of the result at hand, and so explains another model and another dvc.lock."""
     path = Path("metrics", run.arm, f"{run.trial}.json")
     try:
-        before = flatten(json.loads(path.read_text())["trained_on"])
-    except (OSError, ValueError, LookupError, AttributeError):
-        return ""  # no result yet
-    now = flatten(run.machine.model_dump())
-    differences = [f"{key} {before.get(key)} -> {value}" for key, value in now.items() if before.get(key) != value]
-    if not differences:
-        return ""
-    return f"  not the machine of {path}, expect another model: {', '.join(differences)}\n"
+        before = Machine.model_validate(json.loads(path.read_text())["trained_on"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""  # no result yet, or one of another version of this code
+    differences = list_differences(before, run.machine)
+    return f"  {path} is from another machine, expect another model: {', '.join(differences)}\n" if differences else ""
 
 
 if __name__ == "__main__":

@@ -65,9 +65,10 @@ def photos(workspace: Path) -> pd.DataFrame:
 @pytest.fixture
 def photos_to_train(workspace: Path) -> Path:
     """A workspace in which the trainer of `tests.support.trainer` can run."""
-    from tests.support.trainer import prepare_photos  # imports this module, and slow libraries
+    from tests.support.trainer import make_database, prepare_photos  # imports this module, and slow libraries
 
     prepare_photos()
+    shutil.copy(make_database(), workspace / "mlflow.db")
     return workspace
 
 
@@ -79,7 +80,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     with contextlib.chdir(make_workspace(tmp_path_factory.mktemp("whole"))):
         done = run_trainer()
         assert (done.status, done.stderr) == (0, "")
-        assert "going on" not in done.stdout
+        assert "resuming" not in done.stdout
         results = read_results()
     assert len(results) == 4
     return results

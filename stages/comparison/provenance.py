@@ -34,7 +34,7 @@ def list_provenance(study: Study, params: dict[str, Any]) -> Table:
         "photos": describe_photos(study),
         "code": find_code_commit(),
         "seed": str(params["seed"]),
-        "device": f"{gather('device')} ({gather('cpu_capability')}), threads: {gather('threads')}",
+        "device": f"{gather('device')} ({gather('cpu_name')}), threads: {gather('threads')}",
         "precision": gather("precision"),
         "trained with": "; ".join(sorted(libraries)),
     }

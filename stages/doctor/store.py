@@ -143,7 +143,8 @@ def check_runs(root: Path) -> Iterator[Problem]:
     """No tracked run claims to be running when nothing does."""
     if not exists(root) or any(check_store(root)):
         return
-    from stages.tracking.store import EXPERIMENT, MODEL_TAG, open_store
+    from stages.tracking.runs import MODEL_TAG
+    from stages.tracking.store import EXPERIMENT, open_store
 
     client = open_store()
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -166,9 +167,9 @@ def is_orphan(root: Path, client: Any, run: Any) -> bool:
     left when it has been silent for an hour: a comparison, a restored run, one that is added to, and on a server also
     that of another machine.
     """
-    from stages.tracking.store import MODEL_TAG
+    from stages.tracking.runs import MODEL_TAG
 
-    name = run.info.run_name or ""
+    name = f"{run.data.tags.get('arm')}-{run.data.tags.get('trial')}"
     trains = bool(re.fullmatch(r"\w+-\d+", name))
     if trains and any(is_held(path) for path in (root / ".dvc/tmp").rglob(f"{name}.lock")):
         return False

@@ -2,8 +2,10 @@
 
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -26,9 +28,16 @@ class Device:
 
     def describe(self) -> Machine:
         """What of this machine can change the bytes of a trained model."""
+        capabilities = torch.cpu.get_capabilities()
+        flags = [
+            name if value is True else f"{name}={value}"  # sizes of caches decide how products are cut into blocks
+            for name, value in capabilities.items()
+            if value and name != "cpu_name" and not name.startswith("num_")
+        ]
         return Machine(
             device=torch.cuda.get_device_name(self.torch_device) if self.torch_device.type == "cuda" else "cpu",
-            cpu_capability=f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+            cpu_name=str(capabilities.get("cpu_name", platform.machine())),
+            cpu_flags=" ".join([torch.backends.cpu.get_cpu_capability(), *sorted(flags)]),
             threads=torch.get_num_threads(),
             precision=self.precision,
             versions={name: version(name) for name in LIBRARIES},
@@ -51,6 +60,31 @@ def _computes_in_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()  # "bf16" is what 64-bit Arm calls it
     return any(bool(capabilities.get(name)) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def set_threads(threads: int | None) -> None:
+    """Compute with so many threads; None: with as many as torch would take, but no more than this process may use."""
+    torch.set_num_threads(threads or min(torch.get_num_threads(), count_usable_cores()))
+
+
+def count_usable_cores() -> int:
+    """Cores that this process may use, by its affinity and its control group's quota.
+
+    A container with a quota of two cores sees all cores of its host; more threads than the quota only wait.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(read_quota(Path("/sys/fs/cgroup")))))
+
+
+def read_quota(root: Path) -> float:
+    """Cores' worth of time per period in a control group's files, of version 2 or 1; infinite without a limit."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((root / name).read_text().strip() for name in files).split()
+            return sys.maxsize if quota in ("max", "-1") else int(quota) / int(period)
+        except (OSError, ValueError):
+            continue
+    return sys.maxsize
 
 
 def make_deterministic() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from stages.base.records import Record
+from stages.base.sections import flatten
 from stages.base.tables import Table
 
 RUN_FILE = "run.json"
@@ -12,14 +13,24 @@ RUN_FILE = "run.json"
 class Machine(Record):
     """What decides the bytes of a trained model beside code, params and photos.
 
-    device: name of the GPU, or cpu. precision: fp32 or bf16. versions: of the libraries that compute.
+    device: name of the GPU, or cpu. cpu_name, cpu_flags: torch's name of the processor, and what it can do, by which
+    torch's libraries choose their kernels. precision: fp32 or bf16. versions: of the libraries that compute.
     """
 
     device: str
-    cpu_capability: str
+    cpu_name: str
+    cpu_flags: str
     threads: int
     precision: Literal["fp32", "bf16"]
     versions: dict[str, str]
+
+
+def list_differences(before: Machine, now: Machine) -> list[str]:
+    """What differs between two machines, such as ``threads 2 -> 8``; of flags only those that one of them lacks."""
+    left, right = (flatten(machine.model_dump(exclude={"cpu_flags"})) for machine in (before, now))
+    found = [f"{key} {left.get(key)} -> {right.get(key)}" for key in left | right if left.get(key) != right.get(key)]
+    flags = sorted(set(before.cpu_flags.split()) ^ set(now.cpu_flags.split()))
+    return found + ([f"processor features {' '.join(flags)}"] if flags else [])
 
 
 class TrainRecord(Record):

@@ -6,10 +6,9 @@ from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
-
 from stages.photos.decoding import BadImage, compute_dhash, decode_photo
 from stages.runtime.errors import UserError
+from stages.runtime.progress import show_items
 from stages.sources.choice import Source
 from stages.sources.layout import choose_file_name, find_class, find_subset, show
 
@@ -30,7 +29,7 @@ def store_photos(source: Source, names: list[str], folder: Path, prefix: bool) -
     rejected: list[Row] = []
     taken: dict[str, set[str]] = defaultdict(set)
     files = [name for name in names if not name.endswith("/")]
-    for name in tqdm(files, desc="reading photos", leave=False, disable=None):
+    for name in show_items(files, "reading photos"):
         sha256 = ""
         try:
             data = source.listing[name].read()

@@ -1,8 +1,8 @@
-"""Going on where a killed training stopped, to the same bytes.
+"""Checkpoints, from which a killed training resumes to the same bytes.
 
-``.resume/<name>/<key>/`` at the root of the DVC repository, outside everything that DVC deletes, holds two slots that
-take turns, so that a save that is cut short leaves the one before. The key is a hash of all that decides the bytes: a
-training of other code, params, photos or on another machine never picks up a state that is not its own.
+``.resume/<name>/<key>/`` at the root of the DVC repository, outside everything that DVC deletes, holds two files that
+are written in turn, so that a save that is cut short leaves the one before. The key is a hash of all that decides the
+bytes: a training of other code, params or photos, or on another machine, never resumes from a checkpoint not its own.
 """
 
 import hashlib
@@ -26,13 +26,15 @@ from stages.runtime.errors import UserError
 from stages.runtime.locks import try_lock
 from stages.runtime.root import find_root
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 4  # folders of unfinished trainings under one name, 560 MB each; experiments may have several under way
 DIGEST = 32  # bytes of a SHA-256
 SAVE_SECONDS = 60  # between two saves of 280 MB, which take a second or two; RESUME_SECONDS in the environment wins
+CODE = ("__main__", "stages.train", "stages.base.", "stages.model.", "stages.photos.", "stages.training.")
+"""The modules that decide the bytes of a model: the code deps of both train stages in dvc.yaml."""
 
-State = dict[str, Any]
-"""Tensors and plain values only, so that loading a state runs nobody's code."""
+Checkpoint = dict[str, Any]
+"""Tensors and plain values only, so that loading one runs nobody's code."""
 
 
 @dataclass
@@ -43,8 +45,8 @@ class Stop:
 
 
 @dataclass
-class Slots:
-    """Two files that take turns, each a state and its SHA-256."""
+class Checkpoints:
+    """Two files that are written in turn, each a checkpoint and its SHA-256."""
 
     folder: Path
     stop: Stop
@@ -52,60 +54,60 @@ class Slots:
     seconds: float = field(default_factory=lambda: float(os.environ.get("RESUME_SECONDS", SAVE_SECONDS)))
     saved_at: float = field(default_factory=time.monotonic)
 
-    def load(self) -> State | None:
-        """The newest whole state, or None. A damaged slot is passed over with a warning."""
-        found = [state for slot in self._list() if (state := _read(slot)) is not None]
-        newest = max(found, key=lambda state: state["turn"], default=None)
+    def load(self) -> Checkpoint | None:
+        """The newest intact checkpoint, or None. A damaged file is skipped with a warning."""
+        found = [checkpoint for path in self._list() if (checkpoint := _read(path)) is not None]
+        newest = max(found, key=lambda checkpoint: checkpoint["turn"], default=None)
         self.turn = newest["turn"] if newest else 0
         return newest
 
-    def save(self, state: State) -> None:
-        """Write a state over the older slot, in one step."""
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint over the older file, in one step."""
         self.turn += 1
         buffer = io.BytesIO()
-        torch.save(state | {"turn": self.turn}, buffer)
+        torch.save(checkpoint | {"turn": self.turn}, buffer)
         buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
         write_bytes(self._list()[self.turn % 2], buffer.getvalue())
         self.saved_at = time.monotonic()
 
-    def save_when_due(self, take_state: Callable[[], State]) -> None:
+    def save_when_due(self, take_checkpoint: Callable[[], Checkpoint]) -> None:
         """Save now and then; save and leave (SystemExit) when someone asked the process to end."""
         if self.stop.signum or time.monotonic() - self.saved_at > self.seconds:
-            self.save(take_state())
+            self.save(take_checkpoint())
         if self.stop.signum:
             with suppress(OSError):  # whoever read this may be gone
-                print("  asked to end: the state is saved, the next run takes it up")
+                print("  interrupted: a checkpoint is saved, the next run resumes from it")
             raise SystemExit(128 + self.stop.signum)
 
     def remove(self) -> None:
-        """The training is complete, its results are in place."""
-        for slot in self._list():
-            slot.unlink(missing_ok=True)
+        """Delete both files: the training is complete, its results are in place."""
+        for path in self._list():
+            path.unlink(missing_ok=True)
 
     def _list(self) -> list[Path]:
-        return [self.folder / f"slot-{number}.pt" for number in range(2)]
+        return [self.folder / f"checkpoint-{number}.pt" for number in range(2)]
 
 
-def _read(slot: Path) -> State | None:
-    if not slot.exists():
+def _read(path: Path) -> Checkpoint | None:
+    if not path.exists():
         return None
-    blob = slot.read_bytes()
+    blob = path.read_bytes()
     data, digest = blob[:-DIGEST], blob[-DIGEST:]
     if hashlib.sha256(data).digest() != digest:  # torch.load accepts flipped bits in tensors
-        print(f"warning: {slot} is damaged and passed over", file=sys.stderr)
+        print(f"warning: {path} is damaged and skipped", file=sys.stderr)
         return None
-    state: State = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return state
+    checkpoint: Checkpoint = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return checkpoint
 
 
 @contextmanager
-def open_slots(name: str, identity: dict[str, Any], stop: Stop) -> Iterator[Slots]:
-    """The slots of the training that ``identity`` describes, for this process alone until the block ends.
+def open_checkpoints(name: str, identity: dict[str, Any], stop: Stop) -> Iterator[Checkpoints]:
+    """The checkpoints of the training that ``identity`` describes, for this process alone until the block ends.
 
-    Experiments that run beside each other may train the same: each gets slots of its own. Only the newest folders of
-    ``name`` are kept, those in use, and those whose store waits to be told of a complete training.
+    Experiments that run beside each other may train the same: each gets a folder of its own. Only the newest folders of
+    ``name`` are kept, those in use, and those of complete trainings that a tracking server has not been sent yet.
     """
-    known = json.dumps({"format": FORMAT, "code": _hash_code(), **identity}, sort_keys=True, allow_nan=False)
+    known = json.dumps({"format": FORMAT, "code": hash_code(), **identity}, sort_keys=True, allow_nan=False)
     key = hashlib.sha256(known.encode()).hexdigest()[:16]
     home = find_root() / ".resume" / name
     home.mkdir(parents=True, exist_ok=True)
@@ -114,11 +116,11 @@ def open_slots(name: str, identity: dict[str, Any], stop: Stop) -> Iterator[Slot
     folder.mkdir(exist_ok=True)
     os.utime(folder)
     for old in sorted(home.glob("*/"), key=_read_age, reverse=True)[KEPT:]:
-        if not _is_waiting(old) and (unused := try_lock(old.with_suffix(".lock"))):
+        if not _is_unsynced(old) and (unused := try_lock(old.with_suffix(".lock"))):
             shutil.rmtree(old, ignore_errors=True)
             unused.close()
     with lock:
-        yield Slots(folder, stop)
+        yield Checkpoints(folder, stop)
 
 
 def _read_age(folder: Path) -> float:
@@ -128,19 +130,18 @@ def _read_age(folder: Path) -> float:
         return 0  # another process has just removed it
 
 
-def _is_waiting(folder: Path) -> bool:
-    """Whether a complete training has not been told to its store."""
+def _is_unsynced(folder: Path) -> bool:
+    """Whether a complete training has not been logged to its tracking server."""
     try:
         return any(json.loads(file.read_text())["model_sha256"] for file in folder.glob("*/journal.json"))
     except (OSError, ValueError, LookupError):
         return False
 
 
-def _hash_code() -> dict[str, str]:
-    """SHA-256 of every project module that this process has imported."""
-    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    own = {name: file for name, file in files.items() if file and name.split(".")[0] in ("stages", "__main__")}
-    return {name: compute_sha256(Path(file)) for name, file in sorted(own.items())}
+def hash_code() -> dict[str, str]:
+    """SHA-256 of every imported module of `CODE`: what only observes a training is not among them."""
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith(CODE)}
+    return {name: compute_sha256(Path(file)) for name, file in sorted(files.items()) if file}
 
 
 @contextmanager
@@ -157,7 +158,7 @@ def lock_training(name: str) -> Iterator[None]:
 
 @contextmanager
 def catch_stop() -> Iterator[Stop]:
-    """Note SIGTERM and SIGINT instead of dying at once, so that a state can be saved between two steps."""
+    """Note SIGTERM and SIGINT instead of dying at once, so that a checkpoint can be saved between two steps."""
     stop = Stop()
 
     def note(signum: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps, and states to go on from."""
+"""The training loop: epochs and optimizer steps, with checkpoints to resume from."""
 
 import math
 import sys
@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from torch import nn
 from torchvision.models import ResNet
-from tqdm import tqdm
 
 from stages.base.seeds import derive_seed
 from stages.model.dataset import Images, normalize
@@ -20,7 +19,8 @@ from stages.model.network import encode_weights, predict_logits
 from stages.model.scores import compute_scores, compute_softmax
 from stages.runtime.errors import UserError
 from stages.runtime.failpoints import failpoint
-from stages.training.checkpoints import Slots, State
+from stages.runtime.progress import compute_speed, describe_epoch, show_steps
+from stages.training.checkpoints import Checkpoint, Checkpoints
 from stages.training.params import TrainParams
 
 REMEDY = "Lower train.learning_rate in params.yaml, or set train.precision to fp32."
@@ -30,7 +30,7 @@ REMEDY = "Lower train.learning_rate in params.yaml, or set train.precision to fp
 class TrainSpec:
     """What is trained on what, and how.
 
-    ``repeats``: how often an epoch shows each train image. ``seed``: that of the trial's batch order.
+    ``repeats``: how often an epoch shows each train image. ``seed``: of the trial's batch order.
     """
 
     train: Images
@@ -39,6 +39,16 @@ class TrainSpec:
     params: TrainParams
     seed: int
     device: Device
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Images that an epoch shows to the model."""
+        return self.repeats * len(self.train.targets)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        return count_steps(self.samples_per_epoch, self.params.batch_size)
 
 
 @dataclass
@@ -57,10 +67,10 @@ class Progress:
 
 
 class Log(Protocol):
-    """Where the loop tells what happens."""
+    """Where the loop logs to."""
 
     def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Metrics of an epoch, from 1. Only the first telling of an epoch counts."""
+        """Metrics of an epoch, from 1. An epoch that was logged before is not logged again."""
 
     def log_file(self, data: bytes, path: str) -> None:
         """A file to keep with the run."""
@@ -68,81 +78,81 @@ class Log(Protocol):
 
 @dataclass
 class Trainer:
-    """Trains ``model`` in place, from where a killed training was."""
+    """Trains ``model`` in place, from the newest checkpoint if there is one."""
 
     model: ResNet
-    task: TrainSpec
-    slots: Slots
+    spec: TrainSpec
+    checkpoints: Checkpoints
     progress: Progress = field(default_factory=Progress)
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        """Go on from the newest state, if there is one."""
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.task.params.learning_rate)
-        if state := self.slots.load():
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
+        """Restore the newest checkpoint."""
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.spec.params.learning_rate)
+        if checkpoint := self.checkpoints.load():
+            self.model.load_state_dict(checkpoint["model"])
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            self.progress = Progress(**checkpoint["progress"])
 
     def run(self, log: Log) -> pd.DataFrame:
-        """Train to the end; log every epoch and keep checkpoints.
+        """Train to the end; log every epoch.
 
         Raises UserError when the loss is not finite, SystemExit when the process was asked to end.
 
-        Returns: history, one row per epoch.
+        Returns: the history, a `HistoryTable`.
         """
-        epochs, per_epoch, every = self.task.params.epochs, count_steps(self.task), self.task.params.checkpoint_every
-        total, done = epochs * per_epoch, len(self.progress.history) * per_epoch + self.progress.step
-        if done:
-            print(f"  going on after step {done} of {total}")
+        epochs, every = self.spec.params.epochs, self.spec.params.checkpoint_every
+        if done := self._count_done():
+            print(f"  resuming after step {done} of {epochs * self.spec.steps_per_epoch}")
         for epoch, scores in enumerate(self.progress.history, start=1):
             log.log_epoch(epoch, scores)
-        with tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+        with show_steps(epochs * self.spec.steps_per_epoch, done) as bar:
             for epoch in range(self.progress.epoch, epochs + 1):
                 bar.set_description(f"epoch {epoch}/{epochs}")
-                started, left = time.perf_counter(), 1 - self.progress.step / per_epoch
-                scores = self._train_one_epoch(bar)
-                speed = describe_speed(time.perf_counter() - started, left, self.task)
-                scores |= self._watch()
+                started, left = time.perf_counter(), 1 - self.progress.step / self.spec.steps_per_epoch
+                scores = self._train_one_epoch(bar.update)
+                speed = compute_speed(self.spec.samples_per_epoch, time.perf_counter() - started, left)
+                scores |= self._test()
                 self.progress = Progress([*self.progress.history, scores])
                 if epoch % every == 0 and epoch < epochs:
                     log.log_file(encode_weights(self.model), f"checkpoints/epoch-{epoch:03d}.safetensors")
                 if epoch == epochs:
-                    self.slots.save(self._take_state())
+                    self.checkpoints.save(self._take_checkpoint())
                 failpoint(f"before-log {epoch}")
                 log.log_epoch(epoch, scores | speed)
                 bar.write(describe_epoch(epoch, epochs, scores | speed), file=sys.stdout)
         return pd.DataFrame([{"epoch": epoch, **scores} for epoch, scores in enumerate(self.progress.history, start=1)])
 
-    def _train_one_epoch(self, bar: "tqdm[Any]") -> dict[str, float]:
-        """``repeats`` passes over the train images, shuffled together by the seed and the epoch; the steps still to do.
+    def _count_done(self) -> int:
+        return len(self.progress.history) * self.spec.steps_per_epoch + self.progress.step
+
+    def _train_one_epoch(self, show_step: Any) -> dict[str, float]:
+        """Train on all images ``repeats`` times, shuffled together by the seed and the epoch; the steps left to do.
 
         Returns: mean loss and accuracy of the predictions that the model learned from.
         """
         self.model.train()
-        task, progress, num_images = self.task, self.progress, len(self.task.train.targets)
-        rng = np.random.default_rng(derive_seed(task.seed, progress.epoch))
-        order = rng.permutation(task.repeats * num_images) % num_images
-        for batch in split_batches(order, task.params.batch_size)[progress.step :]:
+        spec, progress, num_images = self.spec, self.progress, len(self.spec.train.targets)
+        rng = np.random.default_rng(derive_seed(spec.seed, progress.epoch))
+        order = rng.permutation(spec.samples_per_epoch) % num_images
+        for batch in split_batches(order, spec.params.batch_size)[progress.step :]:
             loss, correct = self._take_step(batch)
             if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss became {loss} in epoch {progress.epoch}, step {bar.n + 1} of {bar.total}. {REMEDY}"
-                )
+                step, total = self._count_done() + 1, spec.params.epochs * spec.steps_per_epoch
+                raise UserError(f"the loss became {loss} in epoch {progress.epoch}, step {step} of {total}. {REMEDY}")
             progress.loss_sum += loss * len(batch)
             progress.correct += correct
             progress.step += 1
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update()
-            self.slots.save_when_due(self._take_state)
+            show_step()
+            self.checkpoints.save_when_due(self._take_checkpoint)
             failpoint(f"step {progress.epoch}.{progress.step}")
         return {"train/loss": progress.loss_sum / len(order), "train/accuracy": progress.correct / len(order)}
 
     def _take_step(self, batch: np.ndarray) -> tuple[float, int]:
-        """One optimizer step on the train images with these indices `[B]`. Returns: loss, number of right answers."""
-        images = self.task.train.pixels[batch].to(self.task.device.torch_device)
-        targets = self.task.train.targets[batch].to(self.task.device.torch_device)
-        with self.task.device.autocast():
+        """One optimizer step on the train images with these indices `[B]`. Returns: loss, correct predictions."""
+        images = self.spec.train.pixels[batch].to(self.spec.device.torch_device)
+        targets = self.spec.train.targets[batch].to(self.spec.device.torch_device)
+        with self.spec.device.autocast():
             logits = self.model(normalize(images))  # [B, C]
             loss = nn.functional.cross_entropy(logits, targets)
         self.optimizer.zero_grad()
@@ -150,17 +160,17 @@ class Trainer:
         self.optimizer.step()
         return loss.item(), int((logits.argmax(dim=1) == targets).sum())
 
-    def _watch(self) -> dict[str, float]:
-        """Test metrics after an epoch, to look at, not to choose by."""
-        test = self.task.test
-        logits = predict_logits(self.model, test.pixels, self.task.device).numpy()
-        if not np.isfinite(logits).all():  # as when the last step of the epoch has spoiled the weights
-            raise UserError(f"the model answers no numbers after epoch {self.progress.epoch}. {REMEDY}")
+    def _test(self) -> dict[str, float]:
+        """Test scores after an epoch; nothing is selected by them."""
+        test = self.spec.test
+        logits = predict_logits(self.model, test.pixels, self.spec.device).numpy()
+        if not np.isfinite(logits).all():  # as when the last step of the epoch has ruined the weights
+            raise UserError(f"the logits are NaN or Inf after epoch {self.progress.epoch}. {REMEDY}")
         scores = compute_scores(test.targets.numpy(), compute_softmax(logits))
         return {f"test/{name}": value for name, value in scores.items()}
 
-    def _take_state(self) -> State:
-        """Everything that training goes on from; the order of batches follows from the seed."""
+    def _take_checkpoint(self) -> Checkpoint:
+        """Everything that training resumes from; the order of batches follows from the seed."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -168,13 +178,8 @@ class Trainer:
         }
 
 
-def count_steps(task: TrainSpec) -> int:
-    """Optimizer steps of an epoch."""
-    return len(split_batches(np.arange(task.repeats * len(task.train.targets)), task.params.batch_size))
-
-
 class Work(TypedDict):
-    """How much training an arm gets."""
+    """How much training an arm gets; fields as in `TrainRecord`."""
 
     epochs: int
     steps: int
@@ -183,14 +188,18 @@ class Work(TypedDict):
 
 
 def count_work(num_images: int, repeats: int, params: TrainParams) -> Work:
-    """How much training an arm gets."""
-    steps = params.epochs * len(split_batches(np.arange(repeats * num_images), params.batch_size))
+    """How much training an arm gets that is shown ``num_images`` so often an epoch."""
     return {
         "epochs": params.epochs,
-        "steps": steps,
+        "steps": params.epochs * count_steps(repeats * num_images, params.batch_size),
         "train_images": num_images,
         "samples_seen": params.epochs * repeats * num_images,
     }
+
+
+def count_steps(num_samples: int, batch_size: int) -> int:
+    """Optimizer steps on so many samples."""
+    return len(split_batches(np.arange(num_samples), batch_size))
 
 
 def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
@@ -202,20 +211,3 @@ def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     if len(starts) > 1 and len(order) % batch_size == 1:
         starts.pop()
     return np.split(order, starts[1:])
-
-
-def describe_speed(seconds: float, share: float, task: TrainSpec) -> dict[str, float]:
-    """Speed of training on this share of an epoch; nothing when only the test was left to do."""
-    if not share:
-        return {}
-    images = task.repeats * len(task.train.targets)
-    return {"train/images_per_second": images * share / seconds, "train/seconds_per_epoch": seconds / share}
-
-
-def describe_epoch(epoch: int, epochs: int, row: dict[str, float]) -> str:
-    """One line for the terminal, after an epoch."""
-    speed = f"  {row['train/images_per_second']:.1f} images/s" if "train/images_per_second" in row else ""
-    return (
-        f"  epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row['train/loss']:.4f}  "
-        f"test accuracy {row['test/accuracy']:.3f}{speed}"
-    )

@@ -16,4 +16,5 @@ class TrainParams(Section):
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[float, Field(gt=0)]
     precision: Literal["auto", "fp32", "bf16"]
+    threads: Count | None
     checkpoint_every: Count

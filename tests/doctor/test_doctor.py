@@ -22,6 +22,7 @@ from stages.doctor import machine, store
 from stages.doctor.problem import Problem
 from stages.doctor.workspace import check_locks, check_partials
 from stages.tracking import store as tracking
+from stages.tracking.runs import MODEL_TAG
 from tests.conftest import ROOT
 from tests.pipeline.test_security import find_port
 
@@ -42,7 +43,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         client = tracking.open_store()
         experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
-        run = client.create_run(experiment, run_name="original-0")
+        run = client.create_run(experiment, run_name="original-0", tags={"arm": "original", "trial": "0"})
         client.log_text(run.info.run_id, "of the original", "note.txt")
         client.set_terminated(run.info.run_id)
         model = client.create_logged_model(experiment, name="model")
@@ -383,6 +384,8 @@ def make_run(client: MlflowClient, name: str, age_ms: int = 0, **tags: str) -> s
     """A run that claims to be running."""
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
     started = int(time.time() * 1000) - age_ms
+    arm, _, trial = name.rpartition("-")
+    tags = {"arm": arm, "trial": trial} | tags if arm else tags
     run_id: str = client.create_run(experiment, start_time=started, tags=tags, run_name=name).info.run_id
     return run_id
 
@@ -414,8 +417,8 @@ def test_run_that_was_opened_again(home: Path) -> None:
     for run, end in ended.items():
         client.set_terminated(run, end_time=end)
         client.update_run(run, "RUNNING")
-    client.set_tag(adding, tracking.MODEL_TAG, "aaa")
-    client.set_tag(done, tracking.MODEL_TAG, "bbb")
+    client.set_tag(adding, MODEL_TAG, "aaa")
+    client.set_tag(done, MODEL_TAG, "bbb")
     mend(store.check_runs(home))
     found = [client.get_run(run).info for run in ended]
     assert [info.status for info in found] == ["RUNNING", "FINISHED", "KILLED"]

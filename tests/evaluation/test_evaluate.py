@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,9 @@ from stages.model.network import build_model, predict_logits
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
 from stages.model.scores import Probabilities, compute_softmax
 from stages.photos.manifest import CopyTable, SplitTable
+from stages.runtime.errors import UserError
 from tests.conftest import ROOT, change_params
-from tests.support.records import make_run
+from tests.support.records import make_machine, make_run
 
 PARAMS = load_params(ROOT / "params.yaml").augment
 CLASS_NAMES = ["cats", "dogs"]
@@ -142,3 +144,24 @@ def test_tables_hold_the_most_probable_class_and_the_probability_of_the_true_one
         assert copies["pred"][i] == operation["original"][i] == names[int(np.argmax(values))]
         assert operation["p_augmented"][i] == values[::-1][names.index(target)]
     assert compute_accuracies(operation, "original") == {"blur": (copies["pred"] == copies["target"]).mean()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        (
+            {"cpu_name": "AMD EPYC", "cpu_flags": "AVX512"},
+            "cpu_name Intel Xeon -> AMD EPYC, processor features avx512_f",
+        ),
+        ({"threads": 1}, "threads 2 -> 1"),
+        ({"versions": {"torch": "2.15.0", "numpy": "2.4.0"}}, r"versions\.torch 2\.14\.1 -> 2\.15\.0"),
+    ],
+)
+def test_arms_of_one_trial_from_two_machines_are_not_compared(changes: dict[str, Any], difference: str) -> None:
+    runs = {"original": make_run(trial=3, machine=make_machine())}
+    runs["augmented"] = make_run(arm="augmented", trial=3, machine=make_machine(**changes))
+    with pytest.raises(UserError, match=f"{difference}\\)\\. Run `dvc repro --force --single-item train_original@3"):
+        evaluate.check_runs(runs, ["cats", "dogs"])
+    evaluate.check_runs(
+        {arm: run.model_copy(update={"machine": make_machine()}) for arm, run in runs.items()}, ["cats", "dogs"]
+    )

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torchvision.models import ResNet
 from torchvision.transforms import v2
 
 from stages.model.dataset import IMAGENET_MEAN, IMAGENET_STD, normalize
-from stages.model.device import Device, select_device
+from stages.model.device import Device, read_quota, select_device, set_threads
 from stages.model.network import (
     MODEL_FILE,
     build_model,
@@ -121,3 +122,33 @@ def test_bf16_changes_the_numbers_a_little(model: ResNet) -> None:
     rounded = predict_logits(model, images, Device(torch.device("cpu"), "bf16")).numpy()
     assert not np.array_equal(exact, rounded)
     np.testing.assert_allclose(rounded, exact, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu.max": "what?\n"}, None),
+        ({}, None),
+    ],
+)
+def test_quota_of_a_control_group(files: dict[str, str], cores: float | None, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert read_quota(tmp_path) == (sys.maxsize if cores is None else cores)
+
+
+def test_threads_follow_the_affinity_and_the_param(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {3})
+        set_threads(3)
+        assert torch.get_num_threads() == 3, "a number is taken as it is: it decides bytes"
+        set_threads(None)
+        assert torch.get_num_threads() == 1, "no more than this process may use"
+    finally:
+        torch.set_num_threads(before)

@@ -19,9 +19,9 @@ KILLED = 255  # what DVC says when its stage was killed
 PLACES = [
     "step 1.1",
     "step 2.2",
-    "mid-write slot-0.pt",
-    "before-rename slot-1.pt",  # the first state of all
-    "after-rename slot-1.pt",
+    "mid-write checkpoint-0.pt",
+    "before-rename checkpoint-1.pt",  # the first state of all
+    "after-rename checkpoint-1.pt",
     "before-log 1",
     "before-log 2",
     "after-last-save",
@@ -73,7 +73,7 @@ def read_results(folder: Path) -> dict[str, bytes]:
 def read_store(folder: Path) -> tuple[list[str], list[int]]:
     """Status of every run of the original arm, and the steps of all points of one metric."""
     with sqlite3.connect(folder / "mlflow.db") as store:
-        runs = store.execute("SELECT run_uuid, status FROM runs WHERE name = 'original-0'").fetchall()
+        runs = store.execute("SELECT run_uuid, status FROM runs WHERE name LIKE 'original-0 %'").fetchall()
         query = "SELECT step FROM metrics WHERE key = 'train/loss' AND run_uuid = ? ORDER BY step"
         steps = [step for run, _ in runs for (step,) in store.execute(query, (run,))]
     return [status for _, status in runs], steps
@@ -102,7 +102,7 @@ def test_killed_anywhere_the_next_repro_ends_as_if_nothing_had_happened(
     assert "Traceback" not in killed
     wait_for_trainer(folder)
     again = call(folder, "dvc repro train_original", RESUME_SECONDS="0")
-    assert ("going on after step" in again) == (place not in ("before-rename slot-1.pt", "end"))
+    assert ("resuming after step" in again) == (place not in ("before-rename checkpoint-1.pt", "end"))
     assert read_results(folder) == read_results(whole)
     assert read_store(folder) == (["FINISHED"], [1, 2])
 

@@ -23,6 +23,7 @@ import pytest
 import torch
 
 from stages.doctor.store import check_runs, check_store
+from stages.tracking import runs
 from stages.tracking import store as tracking
 from tests.conftest import ROOT
 
@@ -220,11 +221,11 @@ def find_pickles(folder: Path) -> list[tuple[str, bytes]]:
 def test_stored_model_holds_no_pickled_code(workspace: Path) -> None:
     client = tracking.open_store()
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-    run = client.create_run(experiment.experiment_id, tags={tracking.MODEL_TAG: "aaa"})
+    run = client.create_run(experiment.experiment_id, tags={runs.MODEL_TAG: "aaa"})
     client.set_terminated(run.info.run_id)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten()).eval()
     versions = {"torch": torch.__version__.split("+")[0], "torchvision": "0"}
-    tracking.store_model(client, client.get_run(run.info.run_id), lambda: model, torch.rand(2, 3, 8, 8), versions)
+    runs.store_model(client, client.get_run(run.info.run_id), lambda: model, torch.rand(2, 3, 8, 8), versions)
     stored = workspace / "mlartifacts"
     assert len(list(stored.rglob("model.pt2"))) == 1
     for _, data in find_pickles(stored):

@@ -352,7 +352,7 @@ TRACKED = """
 import mlflow
 from stages.tracking import store as tracking
 tracking.open_store()
-with mlflow.start_run(run_name="original-0", tags=tracking.describe_workspace()):
+with mlflow.start_run(run_name="original-0", tags=workspace_tags.describe_workspace()):
     mlflow.log_params({"seed": 0})
 """
 

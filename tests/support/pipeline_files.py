@@ -19,7 +19,8 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 FOLDS, COPIES, BATCH = 5, 2, 32
 MACHINE = {
     "device": "cpu",
-    "cpu_capability": "x86_64 AVX512",
+    "cpu_name": "Intel Xeon",
+    "cpu_flags": "AVX512 avx512_f",
     "threads": 2,
     "precision": "bf16",
     "versions": {"torch": "2.14.1", "numpy": "2.4.0"},

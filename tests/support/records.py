@@ -7,7 +7,13 @@ from stages.model.record import Machine, TrainRecord
 
 def make_machine(**changes: Any) -> Machine:
     """A machine; ``changes`` replace fields."""
-    machine: dict[str, Any] = {"device": "cpu", "cpu_capability": "x86_64 AVX512", "threads": 2, "precision": "bf16"}
+    machine: dict[str, Any] = {
+        "device": "cpu",
+        "cpu_name": "Intel Xeon",
+        "cpu_flags": "AVX512 avx512_f",
+        "threads": 2,
+        "precision": "bf16",
+    }
     return Machine(**(machine | {"versions": {"torch": "2.14.1", "numpy": "2.4.0"}} | changes))
 
 

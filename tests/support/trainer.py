@@ -1,13 +1,16 @@
 """The real trainer in a process of its own, forked from one that has imported torch and mlflow already."""
 
+import atexit
 import contextlib
 import multiprocessing
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
@@ -15,6 +18,8 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
+from mlflow.tracking import MlflowClient
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from stages import train
 from stages.cli.stage import run_stage
@@ -51,7 +56,17 @@ def make_workspace(folder: Path) -> Path:
     (folder / ".dvc").mkdir()
     with contextlib.chdir(folder):
         prepare_photos()
+    shutil.copy(make_database(), folder / "mlflow.db")
     return folder
+
+
+@cache
+def make_database() -> Path:
+    """An MLflow database without an experiment: making its tables takes longer than a training here."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+    return folder / "mlflow.db"
 
 
 def prepare_photos() -> None:
@@ -101,4 +116,16 @@ def _train(folder: str, environment: dict[str, str]) -> None:
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
     torch.set_num_threads(1)
     sys.argv = COMMAND
-    run_stage(train.main)
+    capabilities = dict(torch.cpu.get_capabilities())
+    capabilities["cpu_name"] = environment.get("CPU_NAME", capabilities["cpu_name"])
+    with (
+        mock.patch("stages.model.network.resnet50", make_small_resnet),
+        mock.patch("torch.cpu.get_capabilities", lambda: capabilities),
+    ):
+        run_stage(train.main)
+
+
+def make_small_resnet(*, weights: None, num_classes: int) -> ResNet:
+    """One block a stage and narrow: what is tested with it does not need 23 million weights."""
+    assert weights is None
+    return ResNet(Bottleneck, [1, 1, 1, 1], num_classes=num_classes, width_per_group=8)

@@ -13,10 +13,11 @@ import pytest
 import requests
 
 from stages.base.files import write_json
-from stages.tracking import journal
+from stages.tracking import journal, training
 from stages.tracking import store as tracking
-from stages.tracking.journal import Journal, TrackedRun, load_journal, replay_journals, track_run
-from stages.training.checkpoints import Stop, open_slots
+from stages.tracking.journal import Journal, load_journal, replay_journals
+from stages.tracking.training import TrackedRun, track_run
+from stages.training.checkpoints import Stop, open_checkpoints
 from tests.support.trainer import make_workspace, read_results, run_trainer, start_trainer, wait_for, wait_until
 
 QUIET = {"RESUME_SECONDS": "1000"}  # states are of no interest here
@@ -122,7 +123,9 @@ def test_a_server_that_is_away_changes_no_weight_and_misses_no_point(
         assert run_trainer(MLFLOW_TRACKING_URI=server.uri, **OUTAGE).status == 0
     assert read_results() == whole
     said = Path("err.txt").read_text()
-    assert said.count("warning: no tracking for now") == len(said.splitlines()) == 1, "told once, without a traceback"
+    assert said.count("warning: the tracking server is unreachable") == len(said.splitlines()) == 1, (
+        "told once, without a traceback"
+    )
     (kept,) = Path(".resume").rglob("journal.json")
     found = load_journal(kept.parent)
     assert found is not None
@@ -157,14 +160,14 @@ def test_a_server_that_comes_back_is_told_at_the_next_epoch(
         tracked.log_epoch(3, {"train/loss": 0.7})
         server.start()
         tracked.finish("abc")
-        tracked.forget()
+        tracked.close()
     (run,) = read_server()
     assert run[:2] == ("FINISHED", [1, 2, 3])
     assert not (workspace / "run").exists()
 
 
 def test_a_run_whose_creation_was_not_seen_is_found_again(workspace: Path) -> None:
-    assert journal.tell(make_journal()) == journal.tell(make_journal())
+    assert journal.sync_journal(make_journal()) == journal.sync_journal(make_journal())
 
 
 def test_what_is_told_to_one_store_waits_for_no_other(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +202,7 @@ def test_patience_ends(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         time.sleep(0.02)
         raise ConnectionError("nobody there")
 
-    monkeypatch.setattr(journal, "PATIENCE", 0.05)
+    monkeypatch.setattr(training, "OUTAGE_BUDGET_S", 0.05)
     for _ in range(10):
         assert not tracked.attempt(fail)
     assert len(tried) <= 3
@@ -209,7 +212,7 @@ def test_patience_ends(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 def test_tracking_may_be_required(photos_to_train: Path) -> None:
     done = run_trainer(MLFLOW_TRACKING_URI="http://127.0.0.1:1", REQUIRE_TRACKING="1", **QUIET)
     assert done.status == 1
-    assert "error: REQUIRE_TRACKING=1, but the tracking store failed" in done.stderr
+    assert "error: the tracking server failed, and REQUIRE_TRACKING=1" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -232,7 +235,7 @@ def test_four_trainings_at_once_lose_no_point(
 
 
 def test_the_journal_of_a_living_training_is_left_to_it(workspace: Path) -> None:
-    with open_slots("original-0", {}, Stop()) as slots:
+    with open_checkpoints("original-0", {}, Stop()) as slots:
         entry = make_journal()
         entry.end("abc")
         file = write_journal(slots.folder, entry)
@@ -256,10 +259,10 @@ def test_a_replay_reads_no_manifest(workspace: Path) -> None:
     """The photos of the training may be others by then, or gone."""
     Path("split.csv").write_text("path,class\na,b\n")
     entry = make_journal()
-    entry.datasets = [journal.describe_dataset(Path("split.csv"), "0" * 64)]
+    entry.datasets = [training.describe_dataset(Path("split.csv"), "0" * 64)]
     entry.end("abc")
     Path("split.csv").unlink()
-    run = tracking.open_store().get_run(journal.tell(entry))
+    run = tracking.open_store().get_run(journal.sync_journal(entry))
     (dataset,) = run.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("split.csv", "0" * 36)
     assert '"num_rows": 1' in dataset.dataset.profile

@@ -11,8 +11,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from stages.runtime.root import find_root
+from stages.tracking import runs
 from stages.tracking import store as tracking
-from stages.tracking.journal import Journal, tell
+from stages.tracking import workspace as workspace_tags
+from stages.tracking.journal import Journal, sync_journal
 from tests.conftest import ROOT
 
 
@@ -32,32 +34,32 @@ def train(model: str, arm: str = "original") -> None:
     journal = Journal(f"{arm}-0", token, {"train.epochs": "2"}, {"arm": arm, "trial": "0"})
     journal.add_epoch(1, {"train/loss": 0.9})
     journal.end(model)
-    tell(journal)
+    sync_journal(journal)
 
 
 def test_run_is_found_by_its_model(client: MlflowClient) -> None:
     train("aaa")
     train("aaa")
     train("aaa", arm="augmented")
-    found = tracking.find_run(client, "original", 0, "aaa")
+    found = runs.find_run(client, "original", 0, "aaa")
     assert found is not None
     assert (found.info.status, found.data.tags["arm"], found.data.params["train.epochs"]) == (
         "FINISHED",
         "original",
         "2",
     )
-    runs = client.search_runs([found.info.experiment_id], "tags.model_sha256 = 'aaa' and tags.arm = 'original'")
-    assert found.info.start_time == max(run.info.start_time for run in runs), "the newest one"
-    assert tracking.find_run(client, "original", 0, "bbb") is None
-    assert tracking.find_run(client, "original", 1, "aaa") is None
+    same = client.search_runs([found.info.experiment_id], "tags.model_sha256 = 'aaa' and tags.arm = 'original'")
+    assert found.info.start_time == max(run.info.start_time for run in same), "the newest one"
+    assert runs.find_run(client, "original", 0, "bbb") is None
+    assert runs.find_run(client, "original", 1, "aaa") is None
 
 
 def test_results_are_added_once(client: MlflowClient) -> None:
     train("ccc")
     for _ in range(2):
-        run = tracking.find_run(client, "original", 0, "ccc")
+        run = runs.find_run(client, "original", 0, "ccc")
         assert run is not None
-        tracking.add_results(client, run, {"evaluate/accuracy": 0.5, "evaluate/log_loss": 0.7}, step=2)
+        runs.add_results(client, run, {"evaluate/accuracy": 0.5, "evaluate/log_loss": 0.7}, step=2)
     assert run is not None
     points = client.get_metric_history(run.info.run_id, "evaluate/accuracy")
     assert [(point.step, point.value) for point in points] == [(2, 0.5)]
@@ -89,9 +91,9 @@ def test_store_is_at_the_root_of_the_main_repository(workspace: Path, monkeypatc
 
 
 def test_upstream_hashes_are_those_of_dvc_lock(workspace: Path) -> None:
-    assert tracking.read_upstream_md5s(["data/raw"]) == {}, "before the first run there is no dvc.lock"
+    assert workspace_tags.read_upstream_md5s(["data/raw"]) == {}, "before the first run there is no dvc.lock"
     Path("dvc.lock").write_text("stages:\n  fetch:\n    outs:\n    - path: data/raw\n      md5: abc.dir\n")
-    assert tracking.read_upstream_md5s(["data/raw", "data/other"]) == {"md5:data/raw": "abc.dir"}
+    assert workspace_tags.read_upstream_md5s(["data/raw", "data/other"]) == {"md5:data/raw": "abc.dir"}
 
 
 def test_only_changes_that_matter_make_a_run_dirty(workspace: Path) -> None:
@@ -99,7 +101,7 @@ def test_only_changes_that_matter_make_a_run_dirty(workspace: Path) -> None:
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
 
-    assert tracking.describe_workspace()["git_commit"] == "", "a downloaded copy has no git"
+    assert workspace_tags.describe_workspace()["git_commit"] == "", "a downloaded copy has no git"
     Path("dvc.lock").write_text("1")
     Path("metrics").mkdir()
     Path("metrics/a.json").write_text("1")
@@ -108,10 +110,10 @@ def test_only_changes_that_matter_make_a_run_dirty(workspace: Path) -> None:
     git("commit", "-m", "first")
     Path("dvc.lock").write_text("2")
     Path("metrics/a.json").unlink()
-    assert tracking.describe_workspace()["git_dirty"] == "false"
-    assert len(tracking.describe_workspace()["git_commit"]) == 40
+    assert workspace_tags.describe_workspace()["git_dirty"] == "false"
+    assert len(workspace_tags.describe_workspace()["git_commit"]) == 40
     Path("params.yaml").write_text("seed: 1")
-    assert tracking.describe_workspace()["git_dirty"] == "true"
+    assert workspace_tags.describe_workspace()["git_dirty"] == "true"
 
 
 def test_uploads_get_time_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:

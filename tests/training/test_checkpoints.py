@@ -6,15 +6,19 @@ import os
 import pickle
 import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from stages.base.files import write_json
+from stages.model.record import TrainRecord
 from stages.runtime.errors import UserError
-from stages.training.checkpoints import Slots, Stop, lock_training, open_slots
-from tests.conftest import change_params
+from stages.training.checkpoints import Checkpoints, Stop, lock_training, open_checkpoints
+from tests.conftest import ROOT, change_params
 from tests.support.trainer import (
     EPOCHS,
     STEPS,
@@ -26,14 +30,14 @@ from tests.support.trainer import (
 
 PLACES = {  # -> the step after which it goes on
     "step 2.1": 3,
-    "before-rename slot-0.pt": 1,
+    "before-rename checkpoint-0.pt": 1,
     "mid-write model.safetensors": STEPS,
 }
 MORE_PLACES = {
     "step 1.1": 1,
-    "mid-write slot-1.pt": 0,  # the first state of all: from scratch
-    "mid-write slot-0.pt": 1,
-    "after-rename slot-0.pt": 2,
+    "mid-write checkpoint-1.pt": 0,  # the first state of all: from scratch
+    "mid-write checkpoint-0.pt": 1,
+    "after-rename checkpoint-0.pt": 2,
     "mid-write journal.json": 0,
     "before-log 1": 2,
     "before-log 2": STEPS,
@@ -68,8 +72,8 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     assert run_trainer(FAILPOINT=place).status == -signal.SIGKILL
     again = run_trainer()
     assert (again.status, again.stderr) == (0, "")
-    assert ("going on" in again.stdout) == (step > 0)
-    assert not step or f"going on after step {step} of {STEPS}" in again.stdout
+    assert ("resuming" in again.stdout) == (step > 0)
+    assert not step or f"resuming after step {step} of {STEPS}" in again.stdout
     assert read_results() == whole
     assert read_store() == (["FINISHED"], [1, 2])
     assert not list_leftovers(), "a complete training leaves neither states nor half-written files"
@@ -84,10 +88,10 @@ def test_a_signal_saves_a_state_and_leaves_within_a_step(
     """Sent by the trainer to itself after a step, so that no clock decides; it comes to rest after the next."""
     done = run_trainer(FAILPOINT=f"{signum.name}:step 1.1", RESUME_SECONDS="1000")
     assert (done.status, done.stderr) == (status, "")
-    assert done.stdout.endswith("asked to end: the state is saved, the next run takes it up\n")
+    assert done.stdout.endswith("interrupted: a checkpoint is saved, the next run resumes from it\n")
     assert read_store() == (["KILLED"], [])
     again = run_trainer()
-    assert f"going on after step 2 of {STEPS}" in again.stdout
+    assert f"resuming after step 2 of {STEPS}" in again.stdout
     assert read_results() == whole
     assert read_store() == (["FINISHED"], [1, 2])
 
@@ -106,10 +110,10 @@ def test_states_of_other_params_are_never_picked_up(photos_to_train: Path, whole
     change_params({"train.learning_rate": 0.002})
     other = run_trainer()
     assert other.status == 0
-    assert "going on" not in other.stdout
+    assert "resuming" not in other.stdout
     assert read_results() != whole
     change_params({"train.learning_rate": 0.001})
-    assert "going on after step 3" in run_trainer().stdout, "nothing is lost by trying other params meanwhile"
+    assert "resuming after step 3" in run_trainer().stdout, "nothing is lost by trying other params meanwhile"
     assert read_results() == whole
 
 
@@ -120,7 +124,31 @@ def test_states_of_other_photos_are_never_picked_up(photos_to_train: Path) -> No
     split.write_text(
         split.read_text().replace(",train", ",TRAIN", 1).replace(",test", ",train", 1).replace("TRAIN", "test")
     )
-    assert "going on" not in run_trainer().stdout
+    assert "resuming" not in run_trainer().stdout
+
+
+def test_the_key_holds_the_code_that_decides_bytes_and_no_other() -> None:
+    """A changed message, log entry or schema of report's params must not orphan a checkpoint; changed code must."""
+    program = "from stages import train; from stages.training.checkpoints import hash_code; print(*hash_code())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    hashed = {name.split(".")[1] for name in done.stdout.split()}
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    deps = pipeline["train_original"]["do"]["deps"]
+    assert hashed == {Path(dep).stem for dep in deps if dep.startswith("stages/")}
+
+
+def test_a_checkpoint_of_another_processor_is_never_resumed_from(
+    photos_to_train: Path, whole: dict[str, bytes]
+) -> None:
+    """Two processors of one kind of kernel (AVX-512) may differ in what else they can do, and so in their bytes."""
+    assert run_trainer(FAILPOINT="step 2.1").status == -signal.SIGKILL
+    other = run_trainer(CPU_NAME="Another Processor")
+    assert other.status == 0
+    assert "resuming" not in other.stdout
+    run = TrainRecord.load(Path("models/original/0/run.json"))
+    assert run.machine.cpu_name == "Another Processor"
+    assert "resuming after step 3" in run_trainer().stdout, "back on the first one"
+    assert read_results() == whole
 
 
 def test_a_second_trainer_is_refused_with_the_pid(workspace: Path) -> None:
@@ -138,7 +166,7 @@ def test_a_second_trainer_is_refused_with_the_pid(workspace: Path) -> None:
 
 def test_a_trainer_beside_an_orphan_is_refused(photos_to_train: Path) -> None:
     orphan = start_trainer(FAILPOINT="SIGSTOP:step 1.1")
-    wait_until(lambda: bool(list(Path(".resume").rglob("slot-1.pt"))), "the orphan trains")
+    wait_until(lambda: bool(list(Path(".resume").rglob("checkpoint-1.pt"))), "the orphan trains")
     with (
         pytest.raises(UserError, match=rf"process {orphan.pid} is already training original-0"),
         lock_training("original-0"),
@@ -151,20 +179,20 @@ def test_a_trainer_beside_an_orphan_is_refused(photos_to_train: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_damaged_state_is_passed_over(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    slots = Slots(tmp_path, Stop())
+    slots = Checkpoints(tmp_path, Stop())
     for epoch in (1, 2):
         slots.save({"epoch": epoch, "weights": torch.full((1000,), float(epoch))})
-    newest = tmp_path / "slot-0.pt"
+    newest = tmp_path / "checkpoint-0.pt"
     data = bytearray(newest.read_bytes())
     data[-2500] ^= 1  # within the tensor: torch.load would not notice
     newest.write_bytes({"flip": bytes(data), "cut": bytes(data[:-100]), "empty": b""}[damage])
-    again = Slots(tmp_path, Stop())
+    again = Checkpoints(tmp_path, Stop())
     state = again.load()
     assert state is not None
     assert state["epoch"] == 1
-    assert "slot-0.pt is damaged" in capsys.readouterr().err
+    assert "checkpoint-0.pt is damaged" in capsys.readouterr().err
     again.save({"epoch": 3})
-    newer = Slots(tmp_path, Stop()).load()
+    newer = Checkpoints(tmp_path, Stop()).load()
     assert newer is not None
     assert newer["epoch"] == 3, "the damaged slot is the one that is written next"
 
@@ -177,9 +205,9 @@ def test_pickled_code_in_a_state_is_never_run(tmp_path: Path) -> None:
             return os.system, (f"touch {evil}",)
 
     data = pickle.dumps(Evil(), protocol=2)
-    (tmp_path / "slot-0.pt").write_bytes(data + hashlib.sha256(data).digest())
+    (tmp_path / "checkpoint-0.pt").write_bytes(data + hashlib.sha256(data).digest())
     with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
-        Slots(tmp_path, Stop()).load()
+        Checkpoints(tmp_path, Stop()).load()
     assert not evil.exists()
     pickle.loads(data)
     assert evil.exists(), "it would have run"
@@ -187,14 +215,14 @@ def test_pickled_code_in_a_state_is_never_run(tmp_path: Path) -> None:
 
 def open_folder(seed: int) -> Path:
     """The folder of a training, after it has ended."""
-    with open_slots("original-0", {"seed": seed}, Stop()) as slots:
+    with open_checkpoints("original-0", {"seed": seed}, Stop()) as slots:
         return slots.folder
 
 
 def test_only_the_newest_folders_stay_those_in_use_and_those_that_wait(workspace: Path) -> None:
     waiting = open_folder(8)
     write_json(waiting / "12345678" / "journal.json", {"model_sha256": "abc"})
-    with open_slots("original-0", {"seed": 9}, Stop()) as used:
+    with open_checkpoints("original-0", {"seed": 9}, Stop()) as used:
         folders = [open_folder(seed) for seed in range(6)]
         assert [folder.exists() for folder in folders] == [False, False, True, True, True, True]
         assert used.folder.exists()
@@ -204,12 +232,12 @@ def test_only_the_newest_folders_stay_those_in_use_and_those_that_wait(workspace
 
 
 def test_those_who_train_the_same_at_once_have_slots_of_their_own(workspace: Path) -> None:
-    with open_slots("original-0", {}, Stop()) as first:
-        with open_slots("original-0", {}, Stop()) as second:
+    with open_checkpoints("original-0", {}, Stop()) as first:
+        with open_checkpoints("original-0", {}, Stop()) as second:
             assert first.folder != second.folder
-        with open_slots("original-0", {}, Stop()) as third:
+        with open_checkpoints("original-0", {}, Stop()) as third:
             assert third.folder == second.folder
-    with open_slots("original-0", {}, Stop()) as fourth:
+    with open_checkpoints("original-0", {}, Stop()) as fourth:
         assert fourth.folder == first.folder, "what one leaves, the next one takes up"
 
 
@@ -218,5 +246,5 @@ def test_two_points_of_an_epoch_are_one_row_of_history(photos_to_train: Path) ->
     assert run_trainer(FAILPOINT="step 2.1", RESUME_SECONDS="1000").status == -signal.SIGKILL
     journal = json.loads(next(Path(".resume").rglob("journal.json")).read_text())
     assert list(journal["epochs"]) == ["1"]
-    assert "going on" not in run_trainer().stdout
+    assert "resuming" not in run_trainer().stdout
     assert read_store() == (["FINISHED"], list(range(1, EPOCHS + 1)))

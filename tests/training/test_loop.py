@@ -16,7 +16,7 @@ from stages.model.device import Device, make_deterministic
 from stages.model.network import build_model, compute_weights_sha256
 from stages.runtime.errors import UserError
 from stages.training import loop
-from stages.training.checkpoints import Slots, Stop
+from stages.training.checkpoints import Checkpoints, Stop
 from stages.training.loop import Trainer, TrainSpec, count_work, split_batches
 from stages.training.params import TrainParams
 from tests.conftest import ROOT
@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 PARAMS = load_params(ROOT / "params.yaml").train
 
 
-def make_task(params: TrainParams, seed: int = 0, repeats: int = 1) -> TrainSpec:
+def make_spec(params: TrainParams, seed: int = 0, repeats: int = 1) -> TrainSpec:
     """Bright against dark noise, 32 px: a few steps are enough to learn it."""
     rng = np.random.default_rng(0)
     targets = np.arange(24) % 2
@@ -53,16 +53,16 @@ class Notes:
         self.files.append(path)
 
 
-def train_model(model: ResNet, task: TrainSpec, folder: Path, log: Notes | None = None) -> pd.DataFrame:
-    return Trainer(model, task, Slots(folder, Stop())).run(log or Notes())
+def train_model(model: ResNet, spec: TrainSpec, folder: Path, log: Notes | None = None) -> pd.DataFrame:
+    return Trainer(model, spec, Checkpoints(folder, Stop())).run(log or Notes())
 
 
 def test_training_learns_and_repeats_to_the_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_deterministic()
-    task = make_task(choose(checkpoint_every=2))
+    spec = make_spec(choose(checkpoint_every=2))
     models = [build_model(2, seed=3) for _ in range(2)]
     log = Notes()
-    histories = [train_model(model, task, tmp_path / str(n), log) for n, model in enumerate(models)]
+    histories = [train_model(model, spec, tmp_path / str(n), log) for n, model in enumerate(models)]
     assert histories[0].equals(histories[1])
     assert compute_weights_sha256(models[0]) == compute_weights_sha256(models[1])
     assert compute_weights_sha256(models[0]) != compute_weights_sha256(build_model(2, seed=3))
@@ -77,7 +77,7 @@ def test_training_learns_and_repeats_to_the_byte(tmp_path: Path, capsys: pytest.
 
 def test_order_of_batches_follows_from_the_seed(tmp_path: Path) -> None:
     losses = [
-        train_model(build_model(2, seed=3), make_task(choose(epochs=1), seed), tmp_path / str(seed))["train/loss"][0]
+        train_model(build_model(2, seed=3), make_spec(choose(epochs=1), seed), tmp_path / str(seed))["train/loss"][0]
         for seed in (0, 1)
     ]
     assert losses[0] != losses[1]
@@ -85,7 +85,16 @@ def test_order_of_batches_follows_from_the_seed(tmp_path: Path) -> None:
 
 def test_exploding_loss_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the loss became (nan|inf) in epoch 1, step \d of 12.*learning_rate"):
-        train_model(build_model(2, seed=3), make_task(choose(learning_rate=1e30)), tmp_path)
+        train_model(build_model(2, seed=3), make_spec(choose(learning_rate=1e30)), tmp_path)
+
+
+def test_a_nan_is_named_with_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal there is no progress bar that counts; resumed or not, steps count from the first epoch."""
+    trainer = Trainer(build_model(2, seed=3), make_spec(choose(epochs=2)), Checkpoints(tmp_path, Stop()))
+    losses = iter([0.7] * 4 + [float("nan")])  # three steps an epoch
+    monkeypatch.setattr(trainer, "_take_step", lambda batch: (next(losses), 1))
+    with pytest.raises(UserError, match=r"the loss became nan in epoch 2, step 5 of 6\."):
+        trainer.run(Notes())
 
 
 @given(st.integers(1, 300), st.integers(2, 40))
@@ -117,6 +126,6 @@ def test_repeats_give_the_original_arm_the_work_of_the_augmented_one(
         return split(order, size)
 
     monkeypatch.setattr(loop, "split_batches", watch)
-    train_model(build_model(2, seed=3), make_task(choose(epochs=1), repeats=3), tmp_path)
+    train_model(build_model(2, seed=3), make_spec(choose(epochs=1), repeats=3), tmp_path)
     per_photo = np.bincount(seen[-72:], minlength=24)
     assert per_photo.tolist() == [3] * 24

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from stages import train
+from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.runtime.errors import UserError
+from stages.tracking.training import select_params
 from stages.train import read_manifests
 from tests.conftest import ROOT
 from tests.support.records import make_machine, make_run
@@ -55,8 +57,8 @@ def test_another_machine_is_named(workspace: Path) -> None:
 
 
 def test_original_arm_is_not_fed_by_augment() -> None:
-    params = load_params(ROOT / "params.yaml")
-    original, augmented = (train.collect_params(params, arm) for arm in ("original", "augmented"))
+    params = flatten(load_params(ROOT / "params.yaml").model_dump())
+    original, augmented = (select_params(params, arm) for arm in ("original", "augmented"))
     assert "augment.copies" in augmented
     assert "train.budget" in original
     assert not [key for key in original if key.startswith("augment")]

@@ -1,0 +1,30 @@
+"""Where a run came from: tags that lead from MLflow back to DVC and git."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import yaml
+
+
+def describe_workspace() -> dict[str, str]:
+    """Tags that lead from a run to the DVC stage, the DVC experiment and the git commit it came from."""
+    tags = {"dvc_stage": os.environ.get("DVC_STAGE", ""), "dvc_experiment": os.environ.get("DVC_EXP_NAME", "")}
+    # dvc.lock and metrics always differ while the pipeline runs; what makes a run dirty is code and params
+    status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!metrics")
+    return tags | {"git_commit": _git("rev-parse", "HEAD") or "", "git_dirty": str(bool(status)).lower()}
+
+
+def read_upstream_md5s(paths: list[str]) -> dict[str, str]:
+    """Tags ``md5:<path>`` with the hash that DVC knows each input by, as far as dvc.lock has it."""
+    lock = Path("dvc.lock")
+    stages = yaml.safe_load(lock.read_text()).get("stages", {}) if lock.exists() else {}
+    outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    return {f"md5:{path}": outs[path] for path in paths if path in outs}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # a downloaded copy without git
