@@ -1,7 +1,7 @@
 """What a busy neighbour costs: images/s of training alone, beside a busy process, and two trainings at once.
 
-Each is measured with libgomp's own spinning and with the setting of stages/__init__.py, in turn, in processes of their
-own that run the product's training loop on made-up pixels. The trained weights must be the same bytes every time.
+Each is measured with libgomp's own spinning and with the setting of stages/runtime/__init__.py, in turn, in processes
+of their own that run the product's training loop on made-up pixels. The trained weights must be the same bytes.
 
 Command  python -m benchmarks.neighbour [--rounds 3]   (about 2 minutes a round on 2 cores)
 """
@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+
+import stages.runtime  # noqa: F401 - before torch is loaded
 
 STEPS, BATCH, SIZE = 2, 32, 224  # ResNet-50 as in params.yaml
 BARS = {"alone": 0.95, "busy process": 0.40, "two at once": 0.60}

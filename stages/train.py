@@ -16,9 +16,9 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from torchvision.models import ResNet
 
 from stages.base.files import compute_sha256, replace_dir, write_bytes
 from stages.base.records import Budget
@@ -51,6 +51,9 @@ from stages.runtime.failpoints import failpoint
 from stages.tracking.training import start_journal, track_run
 from stages.training.checkpoints import catch_stop, lock_training, open_checkpoints
 from stages.training.loop import Trainer, TrainSpec, count_work
+
+if TYPE_CHECKING:
+    from torchvision.models import ResNet
 
 
 def main() -> None:
@@ -115,7 +118,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def save_results(model: ResNet, history: pd.DataFrame, run: TrainRecord) -> TrainRecord:
+def save_results(model: "ResNet", history: pd.DataFrame, run: TrainRecord) -> TrainRecord:
     """Write the model, what ran, and the history. Returns: ``run`` with the model's hash."""
     weights = encode_weights(model)
     run = run.model_copy(update={"model_sha256": hashlib.sha256(weights).hexdigest()})
@@ -127,7 +130,7 @@ def save_results(model: ResNet, history: pd.DataFrame, run: TrainRecord) -> Trai
     return run
 
 
-def encode_layers(model: ResNet) -> bytes:
+def encode_layers(model: "ResNet") -> bytes:
     """The list of layers as CSV."""
     return list_layers(model).to_csv(index=False, lineterminator="\n").encode()
 

@@ -1,6 +1,7 @@
 """dvc.yaml agrees with the code: DVC does not follow Python imports, so a forgotten dep means stale results."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -103,6 +104,34 @@ def test_params_are_those_the_script_reads(stage: str) -> None:
         assert listed == set(type(params).model_fields)
     else:
         assert listed == read
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_torch_is_loaded_with_the_settings_that_it_reads_then(stage: str) -> None:
+    program = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'torch': print('spins', os.environ.get('GOMP_SPINCOUNT'))\n"
+        f"sys.meta_path.insert(0, Finder())\nimport stages.{stage}"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=kept, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "spins 1000\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "spins"), [("GOMP_SPINCOUNT", "7", "7"), ("OMP_WAIT_POLICY", "ACTIVE", "None")]
+)
+def test_a_users_own_settings_win(name: str, value: str, spins: str) -> None:
+    program = "import os, stages.runtime; print(os.environ.get('GOMP_SPINCOUNT'))"
+    kept = {key: text for key, text in os.environ.items() if not key.startswith(("GOMP_", "OMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=kept | {name: value}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{spins}\n"
 
 
 LAYERS = ["runtime", "base", "photos", "model", "augmentation sources splitting training", "evaluation", "comparison"]

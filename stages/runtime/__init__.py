@@ -1,4 +1,4 @@
-"""The pipeline. What is set here is read by libraries when they are loaded, so it comes before any of them."""
+"""How a stage runs: messages, progress, locks. What is set here is read by torch when that is loaded, later."""
 
 import os
 
