@@ -6,7 +6,8 @@ Command python -m stages.split --trial 0   (about 1 second)
 
 Trials 0 to k-1 are the k folds of one stratified k-fold, so together they test every photo exactly once;
 trials k to 2k-1 are the folds of the next shuffle, and so on. Byte-identical and nearly identical photos
-form a group, and a group is never divided. The result depends on the photos' bytes, not on their names or order.
+form a group, and a group is never divided. Every side has every class. The result depends on the photos' bytes,
+not on their names or order.
 """
 
 import sys
@@ -20,7 +21,9 @@ from stages.cli.params import load_params
 from stages.cli.stage import parse_trial, run_stage
 from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
 from stages.splitting.duplicates import check_hashes, find_torn_groups, group_near_duplicates
-from stages.splitting.folds import assign_folds, check_class_sizes
+from stages.splitting.folds import assign_folds
+
+MANY_CLASSES = 5
 
 
 def main() -> None:
@@ -33,8 +36,8 @@ def main() -> None:
     check_hashes(photos["dhash"])
     photos["group"] = group_near_duplicates(photos["dhash"].tolist(), params.split.near_duplicate_bits)
     if torn := find_torn_groups(photos):
-        print(f"warning: nearly the same picture under two labels: {'; '.join(torn[:5])}", file=sys.stderr)
-    check_class_sizes(photos, num_folds)
+        shown = "; ".join(torn[:5]) + (f" and {len(torn) - 5:,} more" if len(torn) > 5 else "")
+        print(f"warning: near-duplicates with different labels, which confuse a classifier: {shown}", file=sys.stderr)
     folds = assign_folds(photos, num_folds, derive_seed(params.seed, "split", trial // num_folds))
     photos["split"] = np.where(folds == trial % num_folds, "test", "train")
     SplitTable.save(Path(f"data/split/{trial}.csv"), photos.sort_values("path"))
@@ -42,11 +45,17 @@ def main() -> None:
 
 
 def describe(photos: pd.DataFrame) -> str:
-    """For example ``112 train (56 cats, 56 dogs), 28 test (14 cats, 14 dogs)``."""
+    """Both sides, such as ``112 train (56 cats, 56 dogs), 28 test (14 cats, 14 dogs)``.
+
+    Of many classes only the smallest and the largest size are given: ``8,000 train (1,000 classes of 7 to 9)``.
+    """
     sides = []
     for side in ("train", "test"):
         counts = photos.loc[photos["split"] == side, "class"].value_counts().sort_index()
-        sides.append(f"{counts.sum()} {side} ({', '.join(f'{n} {name}' for name, n in counts.items())})")
+        sizes = ", ".join(f"{n} {name}" for name, n in counts.items())
+        if len(counts) > MANY_CLASSES:
+            sizes = f"{len(counts):,} classes of {' to '.join(map(str, sorted({counts.min(), counts.max()})))}"
+        sides.append(f"{counts.sum():,} {side} ({sizes})")
     return ", ".join(sides)
 
 
