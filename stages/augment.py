@@ -10,6 +10,8 @@ Every draw follows from (seed, trial, photo, copy), so the bytes do not depend o
 
 from pathlib import Path
 
+import pandas as pd
+
 from stages.augmentation.copies import make_copies, plan_copies
 from stages.base.files import replace_dir
 from stages.base.records import Budget
@@ -27,12 +29,17 @@ def main() -> None:
     copies = plan_copies(train, params.augment, params.seed, trial)
     folder = Path(f"data/augmented/{trial}")
     with replace_dir(folder) as partial_folder:
-        copies["sha256"] = make_copies(copies, partial_folder, params.augment.max_side)
+        copies = make_copies(copies, partial_folder, params.augment.max_side)
     CopyTable.save(folder.with_suffix(".csv"), copies)
     plan_budget(params.train.budget, params.augment.copies).save(Path(f"data/budget/{trial}.json"))
-    print(
-        f"augment: trial {trial}: {len(train)} train photos -> {len(copies)} copies, {len(train) + len(copies)} in all"
-    )
+    print(f"augment: trial {trial}: {describe(len(train), copies)}")
+
+
+def describe(photos: int, copies: pd.DataFrame) -> str:
+    """Numbers of images, such as ``112 train photos -> 224 copies, 336 in all``, and of copies made with less."""
+    limited = int(copies["operations"].str.contains('"drawn_').sum())
+    note = f"; weaker operations for small photos in {limited} copies" if limited else ""
+    return f"{photos} train photos -> {len(copies)} copies, {photos + len(copies)} in all{note}"
 
 
 def plan_budget(budget: str, copies: int) -> Budget:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 from stages.base.files import compute_sha256
@@ -87,10 +85,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def fresh_workers() -> Iterator[None]:
-    """Worker processes outlive a call, and with them the folder they were started in."""
-    yield
-    get_reusable_executor().shutdown(wait=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker processes: they take seconds to import AugLy, and stay in the folder they were started in."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
 
 
 def make_image(width: int, height: int) -> Image.Image:

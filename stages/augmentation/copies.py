@@ -2,7 +2,7 @@
 
 import json
 import random
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,11 @@ from typing import Any
 import pandas as pd
 from joblib import Parallel, delayed
 
-from stages.augmentation.operations import Operation, apply_operations, load_reduced
+from stages.augmentation.limits import Operation
+from stages.augmentation.operations import apply_operations, load_reduced
 from stages.augmentation.params import AugmentParams, Magnitude
 from stages.base.files import compute_sha256
 from stages.base.seeds import derive_seed
-from stages.photos.decoding import MIN_SIDE
-from stages.runtime.errors import UserError
 
 
 def plan_copies(train: pd.DataFrame, params: AugmentParams, seed: int, trial: int) -> pd.DataFrame:
@@ -61,34 +60,28 @@ def _draw(magnitude: Magnitude, rng: random.Random) -> float:
     return round(rng.uniform(*magnitude), 6) if isinstance(magnitude, list) else magnitude
 
 
-def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> list[str]:
-    """Write every copy to ``<folder>/<class>/``, in parallel.
+def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> pd.DataFrame:
+    """Write every copy of a plan to ``<folder>/<class>/``, in parallel.
 
-    Returns: the SHA-256 of each copy, in the order of the rows.
+    Returns: the plan with the SHA-256 of each copy, and with the operations that were applied to it.
     """
     for name in copies["class"].unique():
         (folder / name).mkdir()
     rows = copies.to_dict("records")
     jobs = [list(group) for _, group in groupby(rows, key=itemgetter("source_path"))]
     parallel = Parallel(n_jobs=-1, batch_size=4)
-    return [
-        digest
-        for digests in parallel(delayed(_copy_photo)(job, folder, max_side) for job in jobs)
-        for digest in digests
-    ]
+    made = parallel(delayed(_copy_photo)(job, folder, max_side) for job in jobs)
+    return copies.assign(**pd.DataFrame(chain.from_iterable(made), index=copies.index))
 
 
-def _copy_photo(rows: list[dict[str, Any]], folder: Path, max_side: int) -> list[str]:
-    """Decode one photo once and write its copies."""
+def _copy_photo(rows: list[dict[str, Any]], folder: Path, max_side: int) -> list[dict[str, str]]:
+    """Decode one photo once and write its copies. Returns the columns that are known now."""
     source = Path(rows[0]["source_path"])
     photo = load_reduced(source, rows[0]["source_sha256"], max_side)
-    targets = [folder / row["class"] / Path(row["path"]).name for row in rows]
-    for row, target in zip(rows, targets, strict=True):
-        copy = apply_operations(photo, json.loads(row["operations"]), source)
-        if min(copy.size) < MIN_SIDE:
-            raise UserError(
-                f"{row['operations']} make {source} only {copy.width} x {copy.height} pixels; "
-                f"a side needs at least {MIN_SIDE}. Raise augment.max_side or scale.factor in params.yaml."
-            )
+    made = []
+    for row in rows:
+        target = folder / row["class"] / Path(row["path"]).name
+        copy, operations = apply_operations(photo, json.loads(row["operations"]), source)
         copy.save(target, "JPEG", quality=95, subsampling=0)
-    return [compute_sha256(target) for target in targets]
+        made.append({"sha256": compute_sha256(target), "operations": json.dumps(operations)})
+    return made

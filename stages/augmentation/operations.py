@@ -1,48 +1,60 @@
 """AugLy's operations on one photo: drawn ones for augmented copies, fixed ones for tests under each of them."""
 
 import json
+import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from stages.augmentation.limits import Operation, import_augly, limit_operation
 from stages.augmentation.params import IDENTITY, AugmentParams, Magnitude
 from stages.base.seeds import derive_seed
-from stages.photos.decoding import load_photo
+from stages.photos.decoding import MIN_SIDE, load_photo
 from stages.runtime.errors import UserError
-
-Operation = dict[str, Any]
-"""An operation: its name and magnitudes, such as ``{"name": "blur", "radius": 2.1}``."""
 
 
 def load_reduced(path: Path, sha256: str, max_side: int) -> Image.Image:
-    """The photo at ``path``, reduced so that no side is longer than ``max_side`` pixels."""
+    """The photo at ``path``, reduced so that no side is longer than ``max_side`` pixels.
+
+    A long, narrow photo stays larger: its shorter side keeps `MIN_SIDE` pixels.
+    """
     photo = load_photo(path, sha256)
-    photo.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    side = max(max_side, math.ceil(MIN_SIDE * max(photo.size) / min(photo.size)))
+    photo.thumbnail((side, side), Image.Resampling.LANCZOS)
     return photo
 
 
-def apply_operations(image: Image.Image, operations: list[Operation], path: Path) -> Image.Image:
-    """Apply operations in order to an RGB image.
+def apply_operations(
+    image: Image.Image, operations: list[Operation], path: Path
+) -> tuple[Image.Image, list[Operation]]:
+    """Apply operations in order to an RGB image, each limited to what leaves enough of the picture.
+
+    Returns: the image, and the operations with the magnitudes that were applied.
 
     Raises UserError naming ``path`` and the operations when AugLy fails.
     """
-    import pylibmagic  # noqa: F401  brings libmagic, which AugLy needs at import
-    from augly import image as augly_image
-
+    applied = []
     try:
         for operation in operations:
-            magnitudes = {key: value for key, value in operation.items() if key != "name"}
-            state = np.random.get_state()  # AugLy's random_noise reseeds numpy for the whole process
-            image = getattr(augly_image, operation["name"])(image, **magnitudes)
-            np.random.set_state(state)
+            applied.append(limit_operation(operation, *image.size))
+            image = _call_augly(image, applied[-1])
     except Exception as error:
         raise UserError(
             f"AugLy cannot apply {json.dumps(operations)} to {path}: {error}. "
             "Change augment.operations in params.yaml or remove the photo."
         ) from error
-    return image.convert("RGB")
+    return image.convert("RGB"), applied
+
+
+def _call_augly(image: Image.Image, operation: Operation) -> Image.Image:
+    magnitudes = {key: value for key, value in operation.items() if key != "name" and not key.startswith("drawn_")}
+    state = np.random.get_state()  # AugLy's random_noise reseeds numpy for the whole process
+    try:
+        changed: Image.Image = getattr(import_augly(), operation["name"])(image, **magnitudes)
+    finally:
+        np.random.set_state(state)
+    return changed
 
 
 def fix_magnitudes(params: AugmentParams, photo_sha256: str) -> list[Operation]:
@@ -78,5 +90,5 @@ def apply_each(path: Path, sha256: str, params: AugmentParams, size: int) -> np.
     Returns: uint8 `[operations, size, size, 3]`, squashed as `load_images` does, without the JPEG step of a copy.
     """
     photo = load_reduced(path, sha256, params.max_side)
-    images = [apply_operations(photo, [operation], path) for operation in fix_magnitudes(params, sha256)]
+    images = [apply_operations(photo, [operation], path)[0] for operation in fix_magnitudes(params, sha256)]
     return np.stack([np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for image in images])

@@ -69,7 +69,7 @@ def describe_operations(operations: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for number, operation in enumerate(operations, start=1):
         magnitudes = [
-            f"{key.removesuffix('_factor')} {value:.3g}".replace("-", MINUS)
+            f"{key.removesuffix('_factor').replace('_', ' ')} {value:.3g}".replace("-", MINUS)
             for key, value in operation.items()
             if key not in ("name", "seed")
         ]

@@ -96,7 +96,7 @@ def describe_start(data: bytes) -> str:
 
 def _decode(data: bytes) -> tuple[Image.Image, list[str]]:
     image = Image.open(BytesIO(data), formats=FORMATS)
-    _check_size(*image.size)
+    check_size(*image.size)
     if image.format == "PNG":  # only verify() compares PNG checksums; it leaves the image unusable
         image.verify()
         image = Image.open(BytesIO(data), formats=FORMATS)
@@ -110,7 +110,8 @@ def _decode(data: bytes) -> tuple[Image.Image, list[str]]:
     return rgb, notes + turned + converted
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Raise BadImage unless a picture of so many pixels can be learned from."""
     size = f"{width} x {height} pixels"
     if width * height > MAX_PIXELS:
         raise BadImage(f"{size}, more than {MAX_PIXELS / 1e6:.0f} megapixels")

@@ -53,7 +53,8 @@ class SplitTable(_Manifest):
 class CopyTable(_Manifest):
     """Every augmented copy of one trial: data/augmented/<trial>.csv, written by augment.
 
-    source_path: the train photo. copy: from 1. operations: a JSON list, in the order applied, of name and magnitudes.
+    source_path: the train photo. copy: from 1. operations: a JSON list, in the order applied, of name and magnitudes;
+    drawn_<magnitude>: what was drawn, where the photo was too small for it.
     """
 
     columns: ClassVar[dict[str, type]] = {

@@ -1,5 +1,6 @@
 """Fixed magnitudes are typical ones, change every photo, and give the same picture each time."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.augmentation.operations import Operation, apply_each, apply_operations, fix_magnitudes, load_reduced
+from stages.augmentation.limits import Operation
+from stages.augmentation.operations import apply_each, apply_operations, fix_magnitudes, load_reduced
 from stages.augmentation.params import IDENTITY, LIMITS, AugmentParams
 from stages.base.files import compute_sha256
 from stages.cli.params import load_params
@@ -31,7 +33,7 @@ def find(name: str, sha256: str = "a") -> Operation:
 def test_every_operation_changes_a_photo(name: str) -> None:
     image = make_image(512, 384)
     before = np.asarray(image.resize((224, 224)), dtype=float)
-    after = np.asarray(apply_operations(image, [find(name)], Path()).resize((224, 224)), dtype=float)
+    after = np.asarray(apply_operations(image, [find(name)], Path())[0].resize((224, 224)), dtype=float)
     assert np.abs(after - before).mean() > 1, "less than one grey level in 255"
 
 
@@ -76,7 +78,7 @@ def test_noise_follows_from_the_photo_alone(first: str, second: str) -> None:
 def test_noise_differs_between_photos() -> None:
     image = make_image(64, 48)
     first, again, other = (
-        np.asarray(apply_operations(image, [find("random_noise", sha256)], Path())) for sha256 in "aab"
+        np.asarray(apply_operations(image, [find("random_noise", sha256)], Path())[0]) for sha256 in "aab"
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -96,7 +98,7 @@ def test_each_operation_gives_what_training_would_load(tmp_path: Path) -> None:
     assert photo.size == (512, 219)
     files = [tmp_path / f"{name}.png" for name in PARAMS.operations]
     for file, operation in zip(files, fix_magnitudes(PARAMS, sha256), strict=True):
-        apply_operations(photo, [operation], path).save(file)
+        apply_operations(photo, [operation], path)[0].save(file)
     manifest = pd.DataFrame({"path": files, "sha256": map(compute_sha256, files), "class": "cats"})
     loaded = load_images(manifest, ["cats"], 32).pixels.permute(0, 2, 3, 1)
     assert np.array_equal(pixels, loaded.numpy())
@@ -107,6 +109,21 @@ def test_small_photo_is_not_enlarged(tmp_path: Path) -> None:
     assert load_reduced(tmp_path / "photo.png", compute_sha256(tmp_path / "photo.png"), 512).size == (40, 30)
 
 
+def test_narrow_photo_keeps_enough_pixels(tmp_path: Path) -> None:
+    make_image(400, 20).save(tmp_path / "photo.png")
+    assert load_reduced(tmp_path / "photo.png", compute_sha256(tmp_path / "photo.png"), 32).size == (160, 8)
+
+
 def test_failing_operation_names_photo_and_magnitudes() -> None:
-    with pytest.raises(UserError, match=r'"pixelization", "ratio": 0.01.* to cat.jpg.*augment.operations in params'):
-        apply_operations(make_image(32, 24), [{"name": "pixelization", "ratio": 0.01}], Path("cat.jpg"))
+    with pytest.raises(UserError, match=r'"blur", "radius": 0.* to cat.jpg.*augment.operations in params'):
+        apply_operations(make_image(32, 24), [{"name": "blur", "radius": 0}], Path("cat.jpg"))
+
+
+@pytest.mark.parametrize("variance", [0.01, -1.0])
+def test_numpys_random_state_is_restored(variance: float) -> None:
+    """AugLy's random_noise seeds numpy for the whole process; with a negative variance it fails after that."""
+    noise = {"name": "random_noise", "mean": 0.0, "var": variance, "seed": 3}
+    np.random.seed(7)
+    with pytest.raises(UserError) if variance < 0 else contextlib.nullcontext():
+        apply_operations(make_image(32, 24), [noise], Path())
+    assert np.random.random() == 0.07630828937395717, "the first number after np.random.seed(7)"

@@ -32,7 +32,7 @@ PARAMS = load_params(ROOT / "params.yaml").augment
 CLASS_NAMES = ["cats", "dogs"]
 SIZE = 32  # pixels
 
-pytestmark = pytest.mark.usefixtures("fresh_workers")
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 def make_predict(model: ResNet) -> Predict:

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision.models import ResNet
-from torchvision.transforms import v2
 
-from stages.model.dataset import IMAGENET_MEAN, IMAGENET_STD, normalize
 from stages.model.device import Device, read_quota, select_device, set_threads
 from stages.model.network import (
     MODEL_FILE,
@@ -95,12 +93,6 @@ def test_other_number_of_classes_is_named(tmp_path: Path) -> None:
 def test_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         load_model(tmp_path, make_run())
-
-
-def test_normalize_equals_torchvision() -> None:
-    images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
-    reference = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
-    torch.testing.assert_close(normalize(images), reference(images))
 
 
 @pytest.mark.parametrize(
