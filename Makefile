@@ -18,9 +18,7 @@ help: ## this list
 
 repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs only what is out of date
 	@# before DVC deletes the results of a stage whose params it then cannot read
-	@python -m stages.cli.params
-	@# a new or changed zip is no DVC dependency, as experiments in a temporary copy cannot see it
-	@[ -z "$$(find data/downloads -name '*.zip' -cnewer data/manifest.csv 2>/dev/null)" ] || dvc repro --force fetch
+	@other=$$(python -m stages.cli.before_repro) && { [ -z "$$other" ] || { echo "$$other"; dvc repro --force fetch; }; }
 	@dvc repro
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 

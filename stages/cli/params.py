@@ -13,7 +13,6 @@ from yaml.constructor import ConstructorError
 
 from stages.augmentation.params import AugmentParams
 from stages.base.sections import Section
-from stages.cli.stage import run_stage
 from stages.comparison.params import ReportParams
 from stages.evaluation.params import EvaluateParams
 from stages.runtime.errors import UserError
@@ -102,12 +101,3 @@ def _describe(problem: Any) -> str:
         hint = " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"
     found = repr(problem["input"])
     return f"{key}: {message}, found {found if len(found) <= 100 else found[:97] + '...'}{hint}"
-
-
-def main() -> None:
-    """Say what is wrong with params.yaml, if anything is."""
-    load_params()
-
-
-if __name__ == "__main__":
-    run_stage(main)

@@ -17,7 +17,7 @@ from pathlib import Path, PureWindowsPath
 from stages.base.files import compute_sha256
 from stages.photos.decoding import BadImage, describe_start
 from stages.runtime.errors import UserError
-from stages.sources.layout import SUFFIXES
+from stages.sources.layout import SUFFIXES, enumerate_some
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ MAX_FILES = 200_000
 MAX_FILE_BYTES = 200_000_000
 MAX_TOTAL_BYTES = 20_000_000_000
 MAX_RATIO = 200  # unpacked / packed; photos hardly shrink, flat drawings as BMP reach 100
-RATIO_FREE_BYTES = 100_000_000  # below this size no ratio does harm
+RATIO_FREE_BYTES = 100_000_000  # below this size any ratio is harmless
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
@@ -54,7 +54,7 @@ def find_archive(pattern: str, root: Path) -> Path | None:
     found = sorted(glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute ones
     if len(found) > 1:
         raise UserError(
-            f"fetch.archive: {pattern} matches {len(found)} archives: {', '.join(found)}. "
+            f"fetch.archive: {pattern} matches {len(found)} archives: {enumerate_some(found)}. "
             "Name the one to use in params.yaml, or move the others away."
         )
     return root / found[0] if found else None
@@ -72,15 +72,20 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def list_archive(path: Path) -> tuple[Listing, str]:
-    """What a zip or a folder holds, and its version: ``sha256:`` and 12 digits for a zip, empty for a folder.
+    """What a zip or a folder holds, and its version.
 
-    Raises UserError for a zip that is none, is damaged, encrypted or unsafe.
+    Raises UserError for a file that is not a zip, or a zip that is damaged, encrypted or unsafe.
     """
     if path.is_dir():
-        return list_folder(path), ""
+        return list_folder(path), compute_version(path)
     if not path.is_file():
         raise UserError(f"{path} is neither a zip nor a folder. Set fetch.archive in params.yaml to one of them.")
-    return list_zip(path), f"sha256:{compute_sha256(path)[:12]}"
+    return list_zip(path), compute_version(path)
+
+
+def compute_version(path: Path) -> str:
+    """``sha256:`` and 12 digits for a zip, empty for anything else."""
+    return f"sha256:{compute_sha256(path)[:12]}" if path.is_file() else ""
 
 
 def list_folder(root: Path) -> Listing:
@@ -143,11 +148,11 @@ def _read_file(path: Path, root: Path) -> bytes:
 
 
 def list_zip(path: Path) -> Listing:
-    """What a zip holds. Raises UserError for one that is none, is damaged, encrypted or unsafe."""
+    """What a zip holds. Raises UserError for a file that is not a zip, or one that is damaged, encrypted or unsafe."""
     try:
         archive = zipfile.ZipFile(path)  # closed with the last of the functions that read from it
     except (*DAMAGED, ValueError) as error:
-        raise _explain_no_zip(path) from error
+        raise _explain_not_a_zip(path) from error
     _check_names(path, archive.infolist())
     files = [member for member in archive.infolist() if not member.is_dir()]
     _check_sizes(path, files)
@@ -159,7 +164,7 @@ def list_zip(path: Path) -> Listing:
     return listing | dict.fromkeys(empty, NOTHING)
 
 
-def _explain_no_zip(path: Path) -> UserError:
+def _explain_not_a_zip(path: Path) -> UserError:
     try:
         with path.open("rb") as file:
             start = file.read(200)
@@ -168,7 +173,7 @@ def _explain_no_zip(path: Path) -> UserError:
     found = describe_start(start) if start else "it is empty"
     if start.startswith(b"PK"):
         found = "it starts like one, but its end is missing or damaged"
-    return UserError(f"{path} is no zip: {found}. Download it again, or remove it.")
+    return UserError(f"{path} is not a zip file: {found}. Download it again, or remove it.")
 
 
 def _check_sizes(path: Path, files: list[zipfile.ZipInfo]) -> None:
@@ -205,7 +210,7 @@ def _check_names(path: Path, members: list[zipfile.ZipInfo]) -> None:
         elif member.flag_bits & 1:
             problem = "is encrypted"
         if problem:
-            raise UserError(f"{path}: the entry {name!r} {problem}. Nothing was read; pack the photos anew.")
+            raise UserError(f"{path}: the entry {name!r} {problem}. Nothing was read; pack the photos again.")
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -1,4 +1,4 @@
-"""Which source the photos come from: the first of fetch.sources that can be had."""
+"""Which source the photos come from: the first of fetch.sources that is available."""
 
 import glob
 import sys
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from stages.base.files import write_bytes
 from stages.runtime.errors import UserError
 from stages.runtime.root import find_root
 from stages.sources.archive import File, Listing, find_archive, list_archive, list_folder
@@ -15,7 +16,7 @@ from stages.sources.params import FetchParams
 
 @dataclass(frozen=True)
 class Source:
-    """Photos that can be had: kind of source, what to call it, which version, and the files."""
+    """An available source: its kind, what to call it, which version, and its files."""
 
     kind: str
     name: str
@@ -24,14 +25,27 @@ class Source:
 
 
 class Unavailable(Exception):  # noqa: N818 - no failure while there is another source
-    """A source that cannot be had here and now."""
+    """A source that is not available here and now. The message says why."""
+
+
+PHOTOS_REMEDY = "Put a zip of photos in data/downloads, connect to the network"
 
 
 def open_source(params: FetchParams) -> tuple[Source, list[str]]:
-    """The first source that can be had, and a line for each that was passed over. Raises UserError when none can."""
+    """The first available source, and a line for each that was passed over.
+
+    Raises UserError when none is, or only drawings are and this workspace has had photographs: then they must be named
+    first to take their place.
+    """
     openers = {"archive": _open_archive, "kaggle": _open_kaggle, "sample": _open_sample}
     skipped: list[str] = []
     for kind, following in zip(params.sources, [*params.sources[1:], None], strict=True):
+        if kind == "sample" and skipped and _find_memory().exists():
+            raise UserError(
+                "no photographs are available now, and drawings do not silently replace those that this workspace "
+                "has had:\n  " + "\n  ".join(skipped) + f"\n{PHOTOS_REMEDY}, or set fetch.sources to [sample] in "
+                "params.yaml to have drawings. Until then `dvc checkout` restores the last photographs."
+            )
         try:
             return openers[kind](params), skipped
         except Unavailable as reason:
@@ -39,9 +53,19 @@ def open_source(params: FetchParams) -> tuple[Source, list[str]]:
             if kind == "kaggle" and following:
                 print(f"warning: {reason}. Trying the next source: {following}.", file=sys.stderr)
     raise UserError(
-        "none of fetch.sources can be had:\n  " + "\n  ".join(skipped) + "\nPut a zip of photos in data/downloads, "
-        "connect to the network, or add sample, which draws pictures, to fetch.sources in params.yaml."
+        "none of fetch.sources is available:\n  " + "\n  ".join(skipped) + f"\n{PHOTOS_REMEDY}, or add sample, which "
+        "draws pictures, to fetch.sources in params.yaml."
     )
+
+
+def remember_photographs() -> None:
+    """Note for good that this workspace has had photographs: outside every DVC output, as DVC deletes those."""
+    if _find_memory().parents[1].is_dir():
+        write_bytes(_find_memory(), b"")
+
+
+def _find_memory() -> Path:
+    return find_root() / ".dvc/tmp/had-photographs"
 
 
 def _open_archive(params: FetchParams) -> Source:
@@ -58,7 +82,7 @@ def check_intent(archive: str) -> None:
     pattern = find_root() / Path(archive).expanduser()
     if not glob.has_magic(archive):
         raise UserError(
-            f"fetch.archive names {show(archive)}, which does not exist. Mend it in params.yaml, or set it back to "
+            f"fetch.archive names {show(archive)}, which does not exist. Fix it in params.yaml, or set it back to "
             "data/downloads/*.zip."
         )
     there = sorted(pattern.parent.iterdir()) if pattern.parent.is_dir() else []

@@ -1,7 +1,7 @@
-"""A dataset from Kaggle through kagglehub, which keeps it in its own cache and finds the user's token by itself.
+"""A dataset from Kaggle through kagglehub, which caches it and finds the user's token by itself.
 
-Added here is only what kagglehub lacks: a deadline, a few retries, limits on what an archive unpacks to, and messages
-that hold the remedy, never the token.
+Added here is only what kagglehub lacks: a deadline, a few retries, its cache when Kaggle is unreachable, limits on what
+an archive unpacks to, and messages that hold the remedy, never the token.
 """
 
 import contextlib
@@ -22,8 +22,10 @@ os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")  # read at import
 import kagglehub
 import requests
 from kagglehub import http_resolver
+from kagglehub.cache import Cache
 from kagglehub.config import get_cache_folder
 from kagglehub.exceptions import DataCorruptionError
+from kagglehub.handle import parse_dataset_handle
 
 from stages.photos.decoding import describe_start
 from stages.runtime.errors import UserError
@@ -39,7 +41,7 @@ DAMAGED = (
 
 
 class Unreachable(Exception):  # noqa: N818 - no failure while there is another source
-    """Kaggle did not answer, or not in time."""
+    """Kaggle did not answer, or not in time, and nothing is cached."""
 
 
 class _DeadlinePassed(Exception):  # noqa: N818 - no OSError: requests would take it for its own
@@ -53,16 +55,33 @@ class _Temporary(Exception):  # noqa: N818 - worth another attempt
 def download_dataset(dataset: str, version: int | None, deadline_s: float) -> tuple[Path, str]:
     """Folder and version number of ``owner/name``; downloaded unless kagglehub has that version already.
 
-    Raises Unreachable when the network is, and UserError for everything that another source must not hide.
+    When Kaggle cannot be reached, the newest version that kagglehub has, with a warning.
+    Raises Unreachable when it has none, and UserError for everything that another source must not hide.
     """
     handle = f"{dataset}/versions/{version}" if version else dataset
     try:
         # kagglehub writes a note on its own updates to stdout
         with _deadline(deadline_s), contextlib.redirect_stdout(sys.stderr):
             folder = _download_patiently(handle)
-    except _DeadlinePassed as error:
-        raise Unreachable(f"Kaggle took longer than fetch.kaggle_deadline_s, {deadline_s:g} s") from error
+    except (Unreachable, _DeadlinePassed) as error:
+        reason = str(error) or f"Kaggle took longer than fetch.kaggle_deadline_s, {deadline_s:g} s"
+        cached = None if version else _find_cached(dataset)
+        if cached is None:
+            raise Unreachable(reason) from error
+        folder = cached
+        print(
+            f"warning: {reason}. Using version {folder.name}, which kagglehub has downloaded before.", file=sys.stderr
+        )
     return folder, folder.name if folder.parent.name == "versions" else str(version or "")
+
+
+def _find_cached(dataset: str) -> Path | None:
+    """The folder of the newest complete version in kagglehub's cache."""
+    versions = Path(get_cache_folder(), "datasets", dataset, "versions")
+    for number in sorted((int(path.name) for path in versions.glob("*") if path.name.isdecimal()), reverse=True):
+        if folder := Cache().load_from_cache(parse_dataset_handle(f"{dataset}/versions/{number}")):
+            return Path(folder)
+    return None
 
 
 @contextlib.contextmanager
@@ -97,12 +116,12 @@ def _download_patiently(handle: str) -> Path:
 
 
 def _download(handle: str) -> Path:
-    """One attempt. The libraries' own messages are not repeated, since some quote the token."""
+    """One attempt. The libraries' own messages are not passed on, since some quote the token."""
     try:
         return Path(kagglehub.dataset_download(handle))
     except requests.HTTPError as error:
         raise _explain_status(handle, error.response.status_code) from error
-    except CUT_SHORT as error:  # what came stays, and the next attempt goes on from there
+    except CUT_SHORT as error:  # the next attempt resumes from the part that is there
         raise _Temporary(f"Kaggle's archive of {handle} was cut short") from error
     except DAMAGED as error:
         _remove_archives(handle)
@@ -131,7 +150,7 @@ def _explain_status(handle: str, status: int) -> Exception:
     if status == HTTPStatus.NOT_FOUND:
         return UserError(
             f"Kaggle has no dataset {handle} (HTTP {status}). Compare with {page}, "
-            "and mend fetch.kaggle_dataset or fetch.kaggle_version in params.yaml."
+            "and fix fetch.kaggle_dataset or fetch.kaggle_version in params.yaml."
         )
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _Temporary(f"Kaggle cannot serve {handle} now (HTTP {status})")
@@ -144,7 +163,7 @@ def _explain_value(handle: str) -> Exception:
         with archive.open("rb") as file:
             found = describe_start(file.read(200))
         _remove_archives(handle)
-        return _Temporary(f"Kaggle sent no archive of {handle}: {found}")
+        return _Temporary(f"what Kaggle sent for {handle} is not an archive: {found}")
     return UserError(
         "kagglehub cannot use the Kaggle token that it found in KAGGLE_API_TOKEN, ~/.kaggle/kaggle.json or "
         "~/.kaggle/access_token. Save it again, or remove it: public datasets need none."
@@ -167,7 +186,7 @@ def _find_archives(handle: str) -> list[Path]:
 
 
 def _remove_archives(handle: str) -> None:
-    # one of full length would pass for good the next time, unchecked
+    # kagglehub takes one of full length for complete the next time, unchecked
     for archive in _find_archives(handle):
         archive.unlink()
 

@@ -1,8 +1,8 @@
 """The section ``fetch`` of params.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages.base.sections import Count, Section
 
@@ -15,5 +15,13 @@ class FetchParams(Section):
     kaggle_dataset: Annotated[str, Field(pattern=r"^[\w-]+/[\w-]+$")]
     kaggle_version: Count | None
     kaggle_deadline_s: Annotated[float, Field(gt=0, le=86_400)]
-    subset: Literal["test", "train", "all"]
+    subset: str | list[str]
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
+
+    @field_validator("subset", mode="before")
+    @classmethod
+    def _names_folders(cls, subset: Any) -> Any:
+        names = subset if isinstance(subset, list) else [subset]
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise ValueError("must be the name of a folder of the source, a list of them, or all")
+        return subset

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,7 +11,7 @@ from stages.photos.decoding import BadImage, compute_dhash, decode_photo
 from stages.runtime.errors import UserError
 from stages.runtime.progress import show_items
 from stages.sources.choice import Source
-from stages.sources.layout import choose_file_name, find_class, find_subset, show
+from stages.sources.layout import choose_file_name, enumerate_some, find_class, show
 
 RAW = Path("data/raw")
 MAX_IMBALANCE = 20  # photos of the largest class per photo of the smallest
@@ -18,17 +19,18 @@ MAX_IMBALANCE = 20  # photos of the largest class per photo of the smallest
 Row = dict[str, Any]
 
 
-def store_photos(source: Source, names: list[str], folder: Path, prefix: bool) -> tuple[list[Row], list[Row]]:
-    """Decode every photo, and write its bytes unchanged to ``<folder>/<class>/``.
+def store_photos(source: Source, chosen: dict[str, str], folder: Path) -> tuple[list[Row], list[Row]]:
+    """Decode every photo of ``chosen`` (name -> subset), and write its bytes unchanged to ``<folder>/<class>/``.
 
-    With ``prefix`` a file's name begins with its subset, since train and test may use the same names.
+    Where they come from several subsets, a file's name begins with its own, since subsets may use the same names.
 
     Returns: manifest rows of the accepted photos, quarantine rows of the others.
     """
     photos: list[Row] = []
     rejected: list[Row] = []
     taken: dict[str, set[str]] = defaultdict(set)
-    files = [name for name in names if not name.endswith("/")]
+    files = [name for name in chosen if not name.endswith("/")]
+    several = len(set(chosen.values())) > 1
     for name in show_items(files, "reading photos"):
         sha256 = ""
         try:
@@ -39,7 +41,7 @@ def store_photos(source: Source, names: list[str], folder: Path, prefix: bool) -
             rejected.append({"path": show(name), "sha256": sha256, "reason": str(reason)})
             continue
         class_name = find_class(name)
-        wanted = (f"{find_subset(name)}-" if prefix and find_subset(name) else "") + PurePosixPath(name).name
+        wanted = (f"{chosen[name]}-" if several and chosen[name] else "") + PurePosixPath(name).name
         path = Path(class_name, choose_file_name(wanted, sha256, taken[class_name]))
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_bytes(data)
@@ -60,25 +62,42 @@ def describe_photo(data: bytes) -> Row:
     }
 
 
-def check_photos(names: list[str], photos: list[Row], rejected: list[Row], max_bad_fraction: float) -> None:
+def check_photos(names: Iterable[str], photos: list[Row], rejected: list[Row], max_bad_fraction: float) -> None:
     """Raise UserError when too many photos are bad, a class is missing or empty, or a photo has two labels."""
     total = len(photos) + len(rejected)
     if len(rejected) > max_bad_fraction * total:
         reasons = "\n  ".join(f"{row['path']}: {row['reason']}" for row in rejected[:5])
         raise UserError(
             f"{len(rejected)} of {total} photos cannot be used, more than fetch.max_bad_fraction "
-            f"({max_bad_fraction:g}) allows:\n  {reasons}\nMend or remove them, or raise the limit in params.yaml."
+            f"({max_bad_fraction:g}) allows:\n  {reasons}\nFix or remove them, or raise the limit in params.yaml."
         )
     counts = Counter({find_class(name): 0 for name in names})
     counts.update(row["class"] for row in photos)
-    listed = ", ".join(f"{name} ({number} photos)" for name, number in sorted(counts.items()))
-    if len(counts) < 2 or min(counts.values()) == 0:
+    if len(counts) < 2:
         raise UserError(
-            f"at least two classes, none empty, are needed; found {listed}. Add photos or remove the folder."
+            f"found {describe_counts(counts) or 'no class'}; at least two classes are needed. "
+            "Add a folder of photos for each class."
         )
-    if max(counts.values()) > MAX_IMBALANCE * min(counts.values()):
-        print(f"warning: classes differ by more than {MAX_IMBALANCE}:1 in size: {listed}", file=sys.stderr)
+    if empty := sorted(name for name, number in counts.items() if number == 0):
+        raise UserError(
+            f"found {describe_counts(counts)}; every class needs photos, which is not so for {enumerate_some(empty)}. "
+            "Add photos or remove the folder."
+        )
+    (largest, most), *_, (smallest, fewest) = counts.most_common()
+    if most > MAX_IMBALANCE * fewest:
+        print(
+            f"warning: classes differ by more than {MAX_IMBALANCE}:1 in size: "
+            f"{most:,} photos of {largest}, {fewest:,} of {smallest}",
+            file=sys.stderr,
+        )
     _check_labels(photos)
+
+
+def describe_counts(counts: Counter[str]) -> str:
+    """Photos per class in one short line: ``"70 cats, 70 dogs"``, or ``"1,000 classes of 5 to 12 photos"``."""
+    if len(counts) <= 10:
+        return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+    return f"{len(counts):,} classes of {min(counts.values()):,} to {max(counts.values()):,} photos"
 
 
 def _check_labels(photos: list[Row]) -> None:
@@ -88,6 +107,6 @@ def _check_labels(photos: list[Row]) -> None:
     torn = [" = ".join(labels.values()) for labels in paths.values() if len(labels) > 1]
     if torn:
         raise UserError(
-            f"the same bytes under two labels ({len(torn)} times):\n  " + "\n  ".join(torn[:10]) + "\n"
+            f"the same photo under two labels ({len(torn)} times):\n  " + "\n  ".join(torn[:10]) + "\n"
             "Remove the wrong ones from the source."
         )

@@ -130,7 +130,7 @@ def test_all_problems_are_told_at_once(workspace: Path) -> None:
 def test_as_a_command_it_says_in_one_message_what_is_wrong(workspace: Path, old: str, status: int) -> None:
     path = Path("params.yaml")
     path.write_text(path.read_text().replace(f"  {old}:", "  epocs:"))
-    command = [sys.executable, "-m", "stages.cli.params"]
+    command = [sys.executable, "-m", "stages.cli.before_repro"]
     done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (status, "")
     assert ("train.epochs: missing" in done.stderr) == ("train.epocs: unknown key" in done.stderr) == bool(status)

@@ -53,7 +53,7 @@ def test_several_archives_are_for_the_user_to_choose_from(tmp_path: Path) -> Non
         find_archive("*.zip", tmp_path)
 
 
-# Zips that are none, or damaged
+# Files that are not zips, or damaged
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_several_archives_are_for_the_user_to_choose_from(tmp_path: Path) -> Non
         (b"\x1f\x8b\x08 a tarball", "it starts with"),
     ],
 )
-def test_refuses_what_is_no_zip(tmp_path: Path, data: bytes, expected: str) -> None:
+def test_refuses_what_is_not_a_zip(tmp_path: Path, data: bytes, expected: str) -> None:
     path = tmp_path / "photos.zip"
     path.write_bytes(data)
-    with pytest.raises(UserError, match=rf"photos\.zip is no zip: .*{expected}"):
+    with pytest.raises(UserError, match=rf"photos\.zip is not a zip file: .*{expected}"):
         list_archive(path)
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import io
+import json
 import os
 import re
 import shutil
@@ -14,11 +16,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from stages import fetch
+from stages.fetch import FILES
 from stages.photos.manifest import PHOTOS, PhotoTable
 from stages.photos.origin import describe_source
 from stages.runtime.errors import UserError
+from stages.sources.choice import Source
+from stages.sources.reading import check_photos
 from stages.sources.synthetic import sample
 from tests.conftest import ROOT, change_params
 from tests.support.pictures import encode, make_folder, make_jpeg, make_zip
@@ -52,14 +58,17 @@ def test_the_manifest_says_what_is_there(workspace: Path, capsys: pytest.Capture
     for row in manifest.to_dict("records"):
         data = Path(row["path"]).read_bytes()
         assert data == (CATS | DOGS)["test/" + row["path"].removeprefix("data/raw/")]
-        assert (row["sha256"], row["bytes"]) == (hashlib.sha256(data).hexdigest(), str(len(data)))
+        assert (row["sha256"], row["bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
         assert row["class"] == Path(row["path"]).parent.name
-        assert (row["width"], row["height"], row["notes"], row["source"]) == ("24", "16", "", "archive")
+        assert (row["width"], row["height"], row["notes"], row["source"]) == (24, 16, "", "archive")
         assert len(row["dhash"]) == 16
     digest = hashlib.sha256(Path("data/downloads/photos.zip").read_bytes()).hexdigest()
     assert set(manifest["version"]) == {f"sha256:{digest[:12]}"}
+    assert json.loads(FILES.read_text()) == {"files": 23, "used": 20, "set_aside": 0, "not_used": {"in train/": 3}}
     assert capsys.readouterr().out.splitlines() == [
         f"Photos from an archive on disk (sha256:{digest[:12]}).",
+        "  not used: 3 in train/",
+        "  23 files: 20 used, 0 set aside, 3 not used",
         "fetch: 20 photos (10 cats, 10 dogs) from photos.zip, 0 set aside",
     ]
 
@@ -105,9 +114,49 @@ def test_the_sample_comes_last_and_never_poses_as_real(
     assert manifest[["source", "version"]].drop_duplicates().to_numpy().tolist() == [["sample", "1"]]
 
 
+def test_drawings_never_take_the_place_of_photographs_unasked(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sample, "PER_CLASS", 2)
+    run(CATS | DOGS)
+    before = snapshot()
+    Path("data/downloads/photos.zip").unlink()
+    change_params({"fetch.sources": ["archive", "sample"]})
+    with pytest.raises(UserError) as caught:
+        fetch.main()
+    assert str(caught.value) == (
+        "no photographs are available now, and drawings do not silently replace those that this workspace has had:\n"
+        "  skipped archive: nothing matches data/downloads/*.zip\n"
+        "Put a zip of photos in data/downloads, connect to the network, or set fetch.sources to [sample] in "
+        "params.yaml to have drawings. Until then `dvc checkout` restores the last photographs."
+    )
+    assert snapshot() == before
+    for path in before:  # as DVC does before it runs a stage
+        Path(path).unlink()
+    with pytest.raises(UserError, match="drawings do not silently replace"):
+        fetch.main()
+    for asked in (["sample"], ["sample", "archive"]):
+        change_params({"fetch.sources": asked})
+        fetch.main()
+        assert capsys.readouterr().out.splitlines()[-1].startswith("fetch: 4 drawings, not photographs")
+    change_params({"fetch.sources": ["archive", "sample"]})
+    with pytest.raises(UserError, match="drawings do not silently replace"):
+        fetch.main()
+
+
+def test_drawings_alone_leave_no_mark(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "PER_CLASS", 2)
+    change_params({"fetch.sources": ["archive", "sample"]})
+    fetch.main()
+    fetch.main()
+    assert PhotoTable.load(PHOTOS)["source"].unique().tolist() == ["sample"]
+
+
 def test_no_source_is_an_error_with_the_remedies(workspace: Path) -> None:
     change_params({"fetch.sources": ["archive"], "fetch.archive": "mine/*.zip"})
-    with pytest.raises(UserError, match=r"skipped archive: nothing matches mine/\*\.zip\nPut a zip.*add sample"):
+    with pytest.raises(
+        UserError, match=r"is available:\n  skipped archive: nothing matches mine/\*\.zip\nPut a zip.*add sample"
+    ):
         fetch.main()
     assert snapshot() == {}
 
@@ -126,12 +175,12 @@ BAD = {
     "test/cats/empty.jpg": b"",
     "test/cats/page\n.jpg": b"<html>",
     "test/dogs/cut.jpg": make_jpeg(1)[:300],
-    "test/dogs/photo.heic": b"\0\0\0 ftypheic",
+    "test/dogs/photo.cr2": b"II*\0\x10\0\0\0CR\2\0",
 }
 
 
 def test_bad_photos_are_set_aside_with_a_reason(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    odd = {"test/dogs/really_png.jpg": encode(Image.new("RGB", (9, 9)), "PNG"), "test/cats/notes.txt": b""}
+    odd = {"test/dogs/really_png.jpg": encode(Image.new("RGB", (9, 9)), "PNG"), "test/cats/notes.txt": b"", ".x": b""}
     manifest = run(CATS | DOGS | BAD | odd, max_bad_fraction=4 / 25)
     assert len(manifest) == 21
     assert "data/raw/dogs/really_png.jpg" in set(manifest["path"])
@@ -140,9 +189,22 @@ def test_bad_photos_are_set_aside_with_a_reason(workspace: Path, capsys: pytest.
     assert rejected["sha256"].tolist()[0] == hashlib.sha256(b"").hexdigest()
     assert rejected["reason"].tolist()[0] == "empty file"
     assert rejected["reason"].str.len().min() > 5
-    out = capsys.readouterr().out
-    assert "ignored 1, hidden" in out
-    assert out.endswith("from photos.zip, 4 set aside, see metrics/quarantine.csv\n")
+    unused = {"hidden": 1, "not pictures": 1}
+    assert json.loads(FILES.read_text()) == {"files": 27, "used": 21, "set_aside": 4, "not_used": unused}
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  not used: 1 hidden: .x",
+        "  not used: 1 not pictures: test/cats/notes.txt",
+        "  27 files: 21 used, 4 set aside, 2 not used",
+        "fetch: 21 photos (10 cats, 11 dogs) from photos.zip, 4 set aside, see metrics/quarantine.csv",
+    ]
+
+
+def test_what_microscopes_and_phones_write_is_used(workspace: Path) -> None:
+    image = Image.open(io.BytesIO(make_jpeg(500)))
+    register_heif_opener()
+    new = {f"test/cats/{kind}.{kind}": encode(image, kind) for kind in ("TIFF", "AVIF")}
+    manifest = run(CATS | DOGS | new | {"test/dogs/1.heic": encode(image, "HEIF")})
+    assert (len(manifest), set(manifest["width"])) == (23, {24})
 
 
 @pytest.mark.parametrize("bad", [2, 3])
@@ -181,20 +243,40 @@ def test_odd_files_of_a_folder_are_set_aside_without_hanging(workspace: Path) ->
 @pytest.mark.parametrize(
     ("entries", "found"),
     [
-        (CATS, r"cats \(10 photos\)\."),
-        (CATS | DOGS | {"test/birds/": b""}, r"birds \(0 photos\), cats \(10 photos\), dogs \(10 photos\)"),
-        (CATS | DOGS | {"test/birds/1.jpg": b""}, r"birds \(0 photos\), cats"),
+        (CATS, "found 10 cats; at least two classes are needed. Add a folder of photos for each class."),
+        (
+            CATS | DOGS | {"test/birds/": b""},
+            "found 0 birds, 10 cats, 10 dogs; every class needs photos, which is not so for birds. Add photos",
+        ),
+        (CATS | DOGS | {"test/birds/1.jpg": b""}, "found 0 birds, 10 cats, 10 dogs; every class needs photos"),
     ],
 )
 def test_every_class_needs_photos_and_there_must_be_two(workspace: Path, entries: dict[str, bytes], found: str) -> None:
-    with pytest.raises(UserError, match=f"at least two classes, none empty, are needed; found .*{found}"):
+    with pytest.raises(UserError, match=re.escape(found)):
         run(entries)
+
+
+def test_a_thousand_classes_take_one_short_line(capsys: pytest.CaptureFixture[str]) -> None:
+    classes = [f"class {i:03d}" for i in range(1000) for _ in range(25 if i == 0 else 1 + i % 2)]
+    rows = [{"class": name, "sha256": str(i), "path": name} for i, name in enumerate(classes)]
+    check_photos([f"{name}/1.jpg" for name in classes], rows, [], 0.1)
+    expected = "warning: classes differ by more than 20:1 in size: 25 photos of class 000, 1 of class 998\n"
+    assert capsys.readouterr().err == expected
+    source = Source("archive", "photos.zip", "", {})
+    expected = "fetch: 1,524 photos (1,000 classes of 1 to 25 photos) from photos.zip, 0 set aside"
+    assert fetch.summarize(source, rows, 0) == expected
+    with pytest.raises(UserError) as caught:
+        check_photos([*(f"{name}/1.jpg" for name in classes), *(f"none {i}/" for i in range(11))], rows, [], 0.1)
+    assert str(caught.value) == (
+        "found 1,011 classes of 0 to 25 photos; every class needs photos, which is not so for none 0, none 1, "
+        "none 10, ... (11 in all). Add photos or remove the folder."
+    )
 
 
 def test_the_same_photo_under_two_labels_is_an_error_naming_both(workspace: Path) -> None:
     with pytest.raises(
         UserError,
-        match=r"the same bytes under two labels \(1 times\):\n  data/raw/cats/cat_3\.jpg = data/raw/dogs/x\.jpg",
+        match=r"the same photo under two labels \(1 times\):\n  data/raw/cats/cat_3\.jpg = data/raw/dogs/x\.jpg",
     ):
         run(CATS | DOGS | {"test/dogs/x.jpg": CATS["test/cats/cat_3.jpg"]})
 
@@ -243,7 +325,7 @@ def test_names_that_are_no_text_reach_neither_terminal_nor_manifest(
     assert f"data/raw/cats/{sha256[:16]}.jpg" in set(manifest["path"])
     assert pd.read_csv("metrics/quarantine.csv")["path"].tolist() == [r"test/cats/bad\udcff.jpg"]
     out = capfd.readouterr().out
-    assert r"class folder: test/\udce9.txt" in out
+    assert r"not used: 1 not pictures: test/\udce9.txt" in out
     assert out.endswith("(11 cats, 10 dogs) from phot\\udce9, 1 set aside, see metrics/quarantine.csv\n")
 
 
@@ -253,6 +335,17 @@ def test_both_subsets_keep_their_names_apart(workspace: Path) -> None:
     assert len(manifest) == 40
     assert Path("data/raw/cats/train-cat_1.jpg").read_bytes() == train["train/cats/cat_1.jpg"]
     assert Path("data/raw/cats/test-cat_1.jpg").read_bytes() == CATS["test/cats/cat_1.jpg"]
+    before = snapshot()
+    run(CATS | DOGS | train, subset=["Train", "test"])
+    assert snapshot() == before
+    assert len(run(CATS | DOGS | train, subset=["train"])) == 20
+    assert Path("data/raw/cats/cat_1.jpg").read_bytes() == train["train/cats/cat_1.jpg"]
+
+
+def test_a_source_without_subsets_is_used_whole(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = {name.removeprefix("test/"): data for name, data in (CATS | DOGS).items()}
+    assert len(run(plain)) == 20
+    assert "  no folder test/: all photos are used\n" in capsys.readouterr().out
 
 
 # Whole or untouched
@@ -273,7 +366,7 @@ def test_an_old_manifest_never_describes_new_photos(workspace: Path, monkeypatch
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetch, "save_manifest", stop)  # as if killed between the photos and their manifest
+    monkeypatch.setattr(PhotoTable, "save", stop)  # as if killed between the photos and their manifest
     with pytest.raises(KeyboardInterrupt):
         run(DOGS | {"test/birds/1.jpg": make_jpeg(300)})
     assert Path("data/raw/birds/1.jpg").exists()
@@ -372,7 +465,7 @@ def test_the_user_sees_one_message_and_no_traceback(workspace: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("fetch: error: ")
     assert done.stderr.count("\n") == 1
-    assert "photos.zip is no zip: it starts with b'<html>" in done.stderr
+    assert "photos.zip is not a zip file: it starts with b'<html>" in done.stderr
     assert snapshot() == {}
 
 

@@ -1,0 +1,107 @@
+"""Before `make repro`: an archive that is not the one the photos came from is seen, whatever the times of files say."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stages import fetch
+from stages.cli import before_repro
+from stages.cli.params import load_params
+from stages.runtime.errors import UserError
+from stages.sources.choice import open_source
+from stages.sources.synthetic import sample
+from tests.conftest import change_params
+from tests.support.pictures import make_folder, make_jpeg, make_zip
+
+ZIP = Path("data/downloads/photos.zip")
+PHOTOS = {f"{name}/{i}.jpg": make_jpeg(i + len(name)) for name in ("cats", "birds") for i in (0, 10)}
+
+
+@pytest.fixture
+def fetched(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    make_zip(ZIP, PHOTOS)
+    fetch.main()
+    capsys.readouterr()
+    return workspace
+
+
+def ask(capsys: pytest.CaptureFixture[str]) -> str:
+    before_repro.main()
+    return capsys.readouterr().out
+
+
+def record(source: str, version: str) -> None:
+    before_repro.MANIFEST.parent.mkdir(exist_ok=True)
+    before_repro.MANIFEST.write_text(f"path,source,version\nx,{source},{version}\n")
+
+
+def test_a_replaced_zip_is_seen_even_when_the_manifest_is_newer(
+    fetched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(capsys) == ""
+    status = ZIP.stat()
+    os.utime(ZIP, (status.st_atime + 1e6, status.st_mtime + 1e6))  # touched, and still the same
+    assert ask(capsys) == ""
+    make_zip(ZIP, PHOTOS | {"cats/new.jpg": make_jpeg(99)})
+    os.utime(ZIP, (0, 0))
+    os.utime(before_repro.MANIFEST)  # as `dvc checkout` does
+    assert ask(capsys) == f"The photos in data/raw do not come from {fetched / ZIP}: fetching them again.\n"
+    fetch.main()
+    capsys.readouterr()
+    assert ask(capsys) == ""
+    ZIP.unlink()  # the photos stay
+    assert ask(capsys) == ""
+
+
+@pytest.mark.parametrize(
+    ("sources", "source", "seen"),
+    [
+        (["archive", "kaggle", "sample"], "sample", True),
+        (["archive", "kaggle", "sample"], "kaggle", True),
+        (["kaggle", "archive"], "kaggle", False),
+        (["kaggle", "archive"], "sample", True),
+        (["kaggle", "sample"], "sample", False),
+        (["sample"], "kaggle", False),
+    ],
+)
+def test_a_new_zip_counts_where_fetch_would_take_it(
+    workspace: Path, capsys: pytest.CaptureFixture[str], sources: list[str], source: str, seen: bool
+) -> None:
+    make_zip(ZIP, PHOTOS)
+    change_params({"fetch.sources": sources})
+    assert ask(capsys) == "", "without a manifest fetch runs anyway"
+    record(source, "1")
+    assert ("fetching them again" in ask(capsys)) == seen
+
+
+def test_a_folder_in_place_of_a_zip_is_seen(fetched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(Path("photos"), PHOTOS)
+    change_params({"fetch.archive": "photos"})
+    assert "do not come from" in ask(capsys)
+    record("archive", "")
+    assert ask(capsys) == ""
+
+
+def test_photographs_that_another_way_brought_are_remembered(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "PER_CLASS", 2)
+    change_params({"fetch.sources": ["archive", "sample"]})
+    record("sample", "1")
+    assert ask(capsys) == ""
+    open_source(load_params().fetch)
+    record("kaggle", "3")  # as `dvc pull` leaves it
+    assert ask(capsys) == ""
+    with pytest.raises(UserError, match="drawings do not silently replace"):
+        open_source(load_params().fetch)
+
+
+@pytest.mark.parametrize("content", [b"", b"path,source,version\n", b"\xff\0\n\xff\0", b"path\nx\n"])
+def test_a_damaged_manifest_does_not_stop_it(
+    workspace: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    record("archive", "1")
+    before_repro.MANIFEST.write_bytes(content)
+    make_zip(ZIP, PHOTOS)
+    assert "fetching them again" in ask(capsys)
