@@ -6,12 +6,13 @@ Writes  metrics/<arm>/<trial>.json: every metric of the arm
         metrics/predictions/<arm>-<trial>.csv: prediction and probabilities per photo
         metrics/robustness/<trial>.csv: both arms' predictions per operation and photo, header only when switched off
         metrics/copies/<trial>.csv: the augmented arm's predictions on the copies it was trained on
-        the results, into the MLflow run that made the model
+Logs    all of it, to the MLflow run that trained the model
 Command python -m stages.evaluate --trial 0   (28 photos, 224 copies: about 50 seconds on 2 cores)
 """
 
 import sys
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,7 @@ from stages.evaluation.predictions import (
 )
 from stages.evaluation.record import EvaluationRecord, get_metrics_path
 from stages.evaluation.robustness import Predict, compute_robustness
-from stages.model.dataset import load_images, normalize
+from stages.model.dataset import Images, load_images, normalize
 from stages.model.device import make_deterministic, select_device, set_threads
 from stages.model.network import load_model, predict_logits
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir, list_differences
@@ -47,60 +48,48 @@ def main() -> None:
     """Evaluate one trial."""
     trial = parse_trial(__doc__)
     params = load_params()
-    photos = PhotoTable.load(PHOTOS)
+    photos, copies = PhotoTable.load(PHOTOS), CopyTable.load(Path(f"data/augmented/{trial}.csv"))
     split = SplitTable.load(Path(f"data/split/{trial}.csv"))
-    copies = CopyTable.load(Path(f"data/augmented/{trial}.csv"))
     test = split[split["split"] == "test"].reset_index(drop=True)
-    runs = {arm: TrainRecord.load(get_model_dir(arm, trial) / RUN_FILE) for arm in ARMS}
     class_names = sorted(split["class"].unique())
+    runs = {arm: TrainRecord.load(get_model_dir(arm, trial) / RUN_FILE) for arm in ARMS}
     check_runs(runs, class_names)
 
     make_deterministic()
     size = runs["original"].params["train.image_size"]
     models = {arm: load_predict(run) for arm, run in runs.items()}
+    images = load_images(test, class_names, size)
+    probabilities = {arm: predict(images.pixels) for arm, predict in models.items()}
+    on_copies = models["augmented"](load_images(copies, class_names, size).pixels)
     robustness = pd.DataFrame(columns=list(RobustnessTable.columns))
     if params.evaluate.robustness:
         robustness = compute_robustness(test, class_names, models, params.augment, size)
-    RobustnessTable.save(Path(f"metrics/robustness/{trial}.csv"), robustness)
-    seen = models["augmented"](load_images(copies, class_names, size).pixels)
-    CopyPredictionTable.save(Path(f"metrics/copies/{trial}.csv"), tabulate_copies(copies, seen, class_names))
+    metrics = {arm: compute_metrics(images.targets.numpy(), probabilities[arm], class_names) for arm in ARMS}
+    records = {arm: EvaluationRecord.build(metrics[arm], run, photos, len(test)) for arm, run in runs.items()}
 
-    images = load_images(test, class_names, size)
-    for arm, run in runs.items():
-        probabilities = models[arm](images.pixels)
-        metrics = EvaluationRecord(
-            arm=arm,
-            trial=trial,
-            class_names=class_names,
-            train_images=run.train_images,
-            steps=run.steps,
-            samples_seen=run.samples_seen,
-            model_sha256=run.model_sha256,
-            trained_on=run.machine,
-            source=photos["source"].iloc[0],
-            version=photos["version"].iloc[0],
-            test_photos=len(test),
-            **dict(compute_metrics(images.targets.numpy(), probabilities, class_names)),
-        )
-        metrics.save(get_metrics_path(arm, trial))
-        predictions = tabulate_predictions(test, probabilities, class_names)
+    for arm in ARMS:
+        records[arm].save(get_metrics_path(arm, trial))
+        predictions = tabulate_predictions(test, probabilities[arm], class_names)
         PredictionTable.of(class_names).save(get_predictions_path(arm, trial), predictions)
-        example = normalize(images.pixels[:2]).contiguous()
-        accuracies = compute_accuracies(robustness, arm)
-        if reason := tracking.attempt(partial(log_evaluation, metrics, run, accuracies, example)):
-            print(
-                f"warning: {arm}, trial {trial} is not logged: {reason}. Once the tracking server is back, "
-                f"`dvc repro --force --single-item evaluate@{trial}` logs it.",
-                file=sys.stderr,
-            )
-        print(f"evaluate: trial {trial}: {arm} {count_correct(predictions)} of {len(test)} test photos right")
+    RobustnessTable.save(Path(f"metrics/robustness/{trial}.csv"), robustness)
+    CopyPredictionTable.save(Path(f"metrics/copies/{trial}.csv"), tabulate_copies(copies, on_copies, class_names))
+
+    for arm, run in runs.items():
+        log(records[arm], run, compute_accuracies(robustness, arm), images)
+        print(f"evaluate: trial {trial}, {arm}: {len(test):,} test photos, {records[arm].count_correct():,} correct")
 
 
 def check_runs(runs: dict[str, TrainRecord], class_names: list[str]) -> None:
     """Raise UserError unless both models know these classes and can be compared: same start, same machine."""
     for arm, run in runs.items():
         if run.class_names != class_names:
-            raise UserError(f"the {arm} model knows {run.class_names}, the photos have {class_names}. Run `dvc repro`.")
+            theirs, ours = next(
+                pair for pair in zip_longest(run.class_names, class_names, fillvalue="none") if pair[0] != pair[1]
+            )
+            raise UserError(
+                f"the {arm} model was trained on other classes than the photos have, such as {theirs} instead of "
+                f"{ours}. Run `dvc repro`."
+            )
     original, augmented = runs.values()
     trial = original.trial
     remedy = f"Run `dvc repro --force --single-item train_original@{trial} train_augmented@{trial}`, then `dvc repro`."
@@ -124,9 +113,15 @@ def load_predict(run: TrainRecord) -> Predict:
     return lambda pixels: compute_softmax(predict_logits(model, pixels, device).numpy())
 
 
-def count_correct(predictions: pd.DataFrame) -> int:
-    """Number of photos whose prediction is right."""
-    return int((predictions["target"] == predictions["pred"]).sum())
+def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float], images: Images) -> None:
+    """Add the results to the arm's MLflow run, or warn why they are not there."""
+    example = normalize(images.pixels[:2]).contiguous()
+    if reason := tracking.attempt(partial(log_evaluation, record, run, accuracies, example)):
+        print(
+            f"warning: {run.arm}, trial {run.trial} is not logged: {reason}. Once the tracking server is back, "
+            f"`dvc repro --force --single-item evaluate@{run.trial}` logs it.",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """What one arm of one trial scored, and what the scores are of."""
 
 from pathlib import Path
+from typing import Self
+
+import pandas as pd
 
 from stages.evaluation.metrics import Metrics
-from stages.model.record import Machine
+from stages.model.record import Machine, TrainRecord
 
 
 class EvaluationRecord(Metrics):
@@ -24,6 +27,18 @@ class EvaluationRecord(Metrics):
     source: str
     version: str
     test_photos: int
+
+    @classmethod
+    def build(cls, metrics: Metrics, run: TrainRecord, photos: pd.DataFrame, test_photos: int) -> Self:
+        """The record of the model that ``run`` left, tested on some of ``photos`` (a `PhotoTable`)."""
+        shared = {name: value for name, value in run if name in cls.model_fields}
+        source, version = photos["source"].iloc[0], photos["version"].iloc[0]
+        what = {"trained_on": run.machine, "source": source, "version": version, "test_photos": test_photos}
+        return cls(**dict(metrics), **shared, **what)
+
+    def count_correct(self) -> int:
+        """Number of test photos whose prediction is their class."""
+        return sum(row[i] for i, row in enumerate(self.confusion_matrix))
 
     @property
     def name(self) -> str:
