@@ -100,8 +100,8 @@ def check_runs(runs: dict[str, TrainRecord], class_names: list[str]) -> None:
         )
     if differences := list_differences(original.machine, augmented.machine):
         raise UserError(
-            f"the arms of trial {trial} were trained on different machines, so their difference need not be due to "
-            f"augmentation (original -> augmented: {', '.join(differences)}). {remedy}"
+            f"the arms of trial {trial} were trained on different machines or library versions, so their difference "
+            f"need not be due to augmentation (original -> augmented: {', '.join(differences)}). {remedy}"
         )
 
 

@@ -2,13 +2,12 @@
 
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import torch
+from joblib import cpu_count
 
 from stages.model.record import Machine
 
@@ -63,28 +62,12 @@ def _computes_in_bf16(device: torch.device) -> bool:
 
 
 def set_threads(threads: int | None) -> None:
-    """Compute with so many threads; None: with as many as torch would take, but no more than this process may use."""
-    torch.set_num_threads(threads or min(torch.get_num_threads(), count_usable_cores()))
+    """Compute with so many threads; None: with as many as torch would take, but no more than this process may use.
 
-
-def count_usable_cores() -> int:
-    """Cores that this process may use, by its affinity and its control group's quota.
-
-    A container with a quota of two cores sees all cores of its host; more threads than the quota only wait.
+    What it may use follows its affinity and its control group's quota: a container with a quota of two cores sees all
+    cores of its host, and more threads than the quota only wait for each other.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(read_quota(Path("/sys/fs/cgroup")))))
-
-
-def read_quota(root: Path) -> float:
-    """Cores' worth of time per period in a control group's files, of version 2 or 1; infinite without a limit."""
-    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
-        try:
-            quota, period = " ".join((root / name).read_text().strip() for name in files).split()
-            return sys.maxsize if quota in ("max", "-1") else int(quota) / int(period)
-        except (OSError, ValueError):
-            continue
-    return sys.maxsize
+    torch.set_num_threads(threads or min(torch.get_num_threads(), cpu_count()))
 
 
 def make_deterministic() -> None:

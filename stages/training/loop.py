@@ -3,8 +3,9 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypedDict
+from typing import Protocol, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ class Trainer:
     def _count_done(self) -> int:
         return len(self.progress.history) * self.spec.steps_per_epoch + self.progress.step
 
-    def _train_one_epoch(self, show_step: Any) -> dict[str, float]:
+    def _train_one_epoch(self, show_step: Callable[[], object]) -> dict[str, float]:
         """Train on all images ``repeats`` times, shuffled together by the seed and the epoch; the steps left to do.
 
         Returns: mean loss and accuracy of the predictions that the model learned from.

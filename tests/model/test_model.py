@@ -1,8 +1,9 @@
 """The model: the labs' ResNet-50, the same bytes from the same seed, and nothing loaded that is not what was saved."""
 
 import hashlib
+import os
 import pickle
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torchvision.models import ResNet
 
-from stages.model.device import Device, read_quota, select_device, set_threads
+from stages.model.device import Device, select_device, set_threads
 from stages.model.network import (
     MODEL_FILE,
     build_model,
@@ -21,7 +22,7 @@ from stages.model.network import (
     load_model,
     predict_logits,
 )
-from stages.model.record import TrainRecord
+from stages.model.record import TrainRecord, list_differences
 from stages.runtime.errors import UserError
 from tests.support.records import make_run
 
@@ -116,31 +117,69 @@ def test_bf16_changes_the_numbers_a_little(model: ResNet) -> None:
     np.testing.assert_allclose(rounded, exact, rtol=0.05)
 
 
+@pytest.fixture
+def cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Eight cores for torch and for this process, wherever the test runs."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    torch.set_num_threads(8)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
-    ("files", "cores"),
+    ("files", "threads"),
     [
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "300000 100000\n"}, 3),
+        ({"cpu.max": "150000 100000\n"}, 2),  # one thread would leave a third of the quota unused
+        ({"cpu.max": "50000 100000\n"}, 1),
         ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu.max": "what?\n"}, None),
-        ({}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({}, 8),
     ],
 )
-def test_quota_of_a_control_group(files: dict[str, str], cores: float | None, tmp_path: Path) -> None:
+def test_threads_follow_the_quota_of_a_control_group(
+    files: dict[str, str], threads: int, cores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's files of version 2, and of version 1."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert read_quota(tmp_path) == (sys.maxsize if cores is None else cores)
+
+    def redirect(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda path, *rest, **options: function(
+            str(path).replace("/sys/fs/cgroup", str(tmp_path)), *rest, **options
+        )
+
+    monkeypatch.setattr(os.path, "exists", redirect(os.path.exists))
+    monkeypatch.setattr("builtins.open", redirect(open))
+    set_threads(None)
+    assert torch.get_num_threads() == threads
 
 
-def test_threads_follow_the_affinity_and_the_param(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = torch.get_num_threads()
-    try:
-        monkeypatch.setattr("os.sched_getaffinity", lambda _: {3})
-        set_threads(3)
-        assert torch.get_num_threads() == 3, "a number is taken as it is: it decides bytes"
-        set_threads(None)
-        assert torch.get_num_threads() == 1, "no more than this process may use"
-    finally:
-        torch.set_num_threads(before)
+def test_threads_follow_the_affinity_the_environment_and_the_param(
+    cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(2)  # as torch does where OMP_NUM_THREADS=2
+    set_threads(None)
+    assert torch.get_num_threads() == 2
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    set_threads(None)
+    assert torch.get_num_threads() == 1, "no more than this process may use"
+    set_threads(3)
+    assert torch.get_num_threads() == 3, "a number is taken as it is: it decides bytes"
+    assert select_device("fp32").describe().threads == 3
+
+
+def test_a_machine_is_its_processor_and_what_that_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVX-512 with and without AMX: torch calls both "AVX512", and their bf16 kernels differ."""
+    capabilities = {"cpu_name": "Intel Xeon", "avx512_f": True, "l2_cache_size": 2097152, "num_sockets": 1}
+    machines = []
+    for amx in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda amx=amx: capabilities | {"amx_bf16": amx})
+        machines.append(select_device("fp32").describe())
+    assert machines[0].cpu_name == "Intel Xeon"
+    assert machines[0].cpu_flags.split()[1:] == ["amx_bf16", "avx512_f", "l2_cache_size=2097152"]
+    assert list_differences(*machines) == ["processor features amx_bf16"]

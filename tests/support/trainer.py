@@ -27,7 +27,14 @@ from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
 from tests.conftest import ROOT, change_params, make_photo
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["stages.train", "tests.support.trainer"])
+CONTEXT.set_forkserver_preload(  # the last two are what MLflow imports when it first opens a store
+    [
+        "stages.train",
+        "tests.support.trainer",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "mlflow.tracing.processor.base_mlflow",
+    ]
+)
 
 EPOCHS, STEPS = 2, 4
 DEFAULTS = {"RESUME_SECONDS": "0", "REQUIRE_TRACKING": "1"}
@@ -80,7 +87,7 @@ def prepare_photos() -> None:
 
 
 def start_trainer(**environment: str) -> "multiprocessing.context.ForkServerProcess":
-    """Start train_original of trial 0 in the current folder; it saves a state after every step."""
+    """Start train_original of trial 0 in the current folder; it saves a checkpoint after every step."""
     with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # else the server fails to import ahead, and says nothing
         forkserver.ensure_running()
     process = CONTEXT.Process(target=_train, args=(str(Path.cwd()), {**DEFAULTS, **environment}))
@@ -125,7 +132,13 @@ def _train(folder: str, environment: dict[str, str]) -> None:
         run_stage(train.main)
 
 
+class NarrowBlock(Bottleneck):  # type: ignore[misc]  # torchvision has no types
+    """A block that ends as wide as its stage, not four times as wide."""
+
+    expansion = 1
+
+
 def make_small_resnet(*, weights: None, num_classes: int) -> ResNet:
-    """One block a stage and narrow: what is tested with it does not need 23 million weights."""
+    """A ResNet with one narrow block a stage: what is tested with it does not need 23 million weights."""
     assert weights is None
-    return ResNet(Bottleneck, [1, 1, 1, 1], num_classes=num_classes, width_per_group=8)
+    return ResNet(NarrowBlock, [1, 1, 1, 1], num_classes=num_classes, width_per_group=8)

@@ -1,4 +1,4 @@
-"""Kill the real trainer where it hurts: it goes on, and ends with the bytes of one that was left alone."""
+"""Kill the real trainer in many places: it resumes, and ends with the bytes of one that was left alone."""
 
 import hashlib
 import json
@@ -6,8 +6,6 @@ import os
 import pickle
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,10 @@ import yaml
 from stages.base.files import write_json
 from stages.model.record import TrainRecord
 from stages.runtime.errors import UserError
-from stages.training.checkpoints import Checkpoints, Stop, lock_training, open_checkpoints
+from stages.training.checkpoints import Checkpoints, Stop, hash_code, lock_training, open_checkpoints
 from tests.conftest import ROOT, change_params
 from tests.support.trainer import (
+    CONTEXT,
     EPOCHS,
     STEPS,
     read_results,
@@ -28,14 +27,14 @@ from tests.support.trainer import (
     wait_until,
 )
 
-PLACES = {  # -> the step after which it goes on
+PLACES = {  # -> the step after which it resumes
     "step 2.1": 3,
     "before-rename checkpoint-0.pt": 1,
     "mid-write model.safetensors": STEPS,
 }
 MORE_PLACES = {
     "step 1.1": 1,
-    "mid-write checkpoint-1.pt": 0,  # the first state of all: from scratch
+    "mid-write checkpoint-1.pt": 0,  # the first checkpoint of all: from scratch
     "mid-write checkpoint-0.pt": 1,
     "after-rename checkpoint-0.pt": 2,
     "mid-write journal.json": 0,
@@ -76,16 +75,16 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     assert not step or f"resuming after step {step} of {STEPS}" in again.stdout
     assert read_results() == whole
     assert read_store() == (["FINISHED"], [1, 2])
-    assert not list_leftovers(), "a complete training leaves neither states nor half-written files"
+    assert not list_leftovers(), "a complete training leaves neither checkpoints nor half-written files"
 
 
 @pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
 )
-def test_a_signal_saves_a_state_and_leaves_within_a_step(
+def test_a_signal_saves_a_checkpoint_and_leaves_within_a_step(
     signum: signal.Signals, status: int, photos_to_train: Path, whole: dict[str, bytes]
 ) -> None:
-    """Sent by the trainer to itself after a step, so that no clock decides; it comes to rest after the next."""
+    """Sent by the trainer to itself after a step, so that no clock decides; it stops after the next."""
     done = run_trainer(FAILPOINT=f"{signum.name}:step 1.1", RESUME_SECONDS="1000")
     assert (done.status, done.stderr) == (status, "")
     assert done.stdout.endswith("interrupted: a checkpoint is saved, the next run resumes from it\n")
@@ -105,50 +104,45 @@ def test_a_complete_run_stays_so_when_its_repetition_is_killed(place: str, photo
     assert read_store() == (["FINISHED"], [1, 2])
 
 
-def test_states_of_other_params_are_never_picked_up(photos_to_train: Path, whole: dict[str, bytes]) -> None:
+def test_a_checkpoint_of_another_training_is_never_resumed_from(photos_to_train: Path, whole: dict[str, bytes]) -> None:
+    """Of other params, or another processor: two with AVX-512 may differ in what else they can do, and so in bytes."""
     assert run_trainer(FAILPOINT="step 2.1").status == -signal.SIGKILL
+
     change_params({"train.learning_rate": 0.002})
     other = run_trainer()
     assert other.status == 0
     assert "resuming" not in other.stdout
     assert read_results() != whole
     change_params({"train.learning_rate": 0.001})
-    assert "resuming after step 3" in run_trainer().stdout, "nothing is lost by trying other params meanwhile"
+
+    other = run_trainer(CPU_NAME="Another Processor")
+    assert other.status == 0
+    assert "resuming" not in other.stdout
+    assert TrainRecord.load(Path("models/original/0/run.json")).machine.cpu_name == "Another Processor"
+
+    assert "resuming after step 3" in run_trainer().stdout, "nothing is lost by trying others meanwhile"
     assert read_results() == whole
 
 
 @pytest.mark.slow
-def test_states_of_other_photos_are_never_picked_up(photos_to_train: Path) -> None:
+def test_a_checkpoint_of_other_photos_is_never_resumed_from(photos_to_train: Path) -> None:
     assert run_trainer(FAILPOINT="step 2.1").status == -signal.SIGKILL
     split = Path("data/split/0.csv")
     split.write_text(
         split.read_text().replace(",train", ",TRAIN", 1).replace(",test", ",train", 1).replace("TRAIN", "test")
     )
-    assert "resuming" not in run_trainer().stdout
+    other = run_trainer()
+    assert other.status == 0
+    assert "resuming" not in other.stdout
 
 
 def test_the_key_holds_the_code_that_decides_bytes_and_no_other() -> None:
     """A changed message, log entry or schema of report's params must not orphan a checkpoint; changed code must."""
-    program = "from stages import train; from stages.training.checkpoints import hash_code; print(*hash_code())"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    hashed = {name.split(".")[1] for name in done.stdout.split()}
+    with CONTEXT.Pool(1) as trainer:  # which has imported what the trainer imports
+        hashed = {name.split(".")[1] for name in trainer.apply(hash_code) if name != "__main__"}
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     deps = pipeline["train_original"]["do"]["deps"]
     assert hashed == {Path(dep).stem for dep in deps if dep.startswith("stages/")}
-
-
-def test_a_checkpoint_of_another_processor_is_never_resumed_from(
-    photos_to_train: Path, whole: dict[str, bytes]
-) -> None:
-    """Two processors of one kind of kernel (AVX-512) may differ in what else they can do, and so in their bytes."""
-    assert run_trainer(FAILPOINT="step 2.1").status == -signal.SIGKILL
-    other = run_trainer(CPU_NAME="Another Processor")
-    assert other.status == 0
-    assert "resuming" not in other.stdout
-    run = TrainRecord.load(Path("models/original/0/run.json"))
-    assert run.machine.cpu_name == "Another Processor"
-    assert "resuming after step 3" in run_trainer().stdout, "back on the first one"
-    assert read_results() == whole
 
 
 def test_a_second_trainer_is_refused_with_the_pid(workspace: Path) -> None:
@@ -178,26 +172,26 @@ def test_a_trainer_beside_an_orphan_is_refused(photos_to_train: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
-def test_a_damaged_state_is_passed_over(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    slots = Checkpoints(tmp_path, Stop())
+def test_a_damaged_checkpoint_is_skipped(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoints = Checkpoints(tmp_path, Stop())
     for epoch in (1, 2):
-        slots.save({"epoch": epoch, "weights": torch.full((1000,), float(epoch))})
+        checkpoints.save({"epoch": epoch, "weights": torch.full((1000,), float(epoch))})
     newest = tmp_path / "checkpoint-0.pt"
     data = bytearray(newest.read_bytes())
     data[-2500] ^= 1  # within the tensor: torch.load would not notice
     newest.write_bytes({"flip": bytes(data), "cut": bytes(data[:-100]), "empty": b""}[damage])
     again = Checkpoints(tmp_path, Stop())
-    state = again.load()
-    assert state is not None
-    assert state["epoch"] == 1
+    older = again.load()
+    assert older is not None
+    assert older["epoch"] == 1
     assert "checkpoint-0.pt is damaged" in capsys.readouterr().err
     again.save({"epoch": 3})
     newer = Checkpoints(tmp_path, Stop()).load()
     assert newer is not None
-    assert newer["epoch"] == 3, "the damaged slot is the one that is written next"
+    assert newer["epoch"] == 3, "the damaged file is the one that is written next"
 
 
-def test_pickled_code_in_a_state_is_never_run(tmp_path: Path) -> None:
+def test_pickled_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     evil = tmp_path / "evil"
 
     class Evil:
@@ -215,34 +209,34 @@ def test_pickled_code_in_a_state_is_never_run(tmp_path: Path) -> None:
 
 def open_folder(seed: int) -> Path:
     """The folder of a training, after it has ended."""
-    with open_checkpoints("original-0", {"seed": seed}, Stop()) as slots:
-        return slots.folder
+    with open_checkpoints("original-0", {"seed": seed}, Stop()) as checkpoints:
+        return checkpoints.folder
 
 
-def test_only_the_newest_folders_stay_those_in_use_and_those_that_wait(workspace: Path) -> None:
-    waiting = open_folder(8)
-    write_json(waiting / "12345678" / "journal.json", {"model_sha256": "abc"})
+def test_only_the_newest_folders_stay_those_in_use_and_those_unsynced(workspace: Path) -> None:
+    unsynced = open_folder(8)
+    write_json(unsynced / "12345678" / "journal.json", {"model_sha256": "abc"})
     with open_checkpoints("original-0", {"seed": 9}, Stop()) as used:
         folders = [open_folder(seed) for seed in range(6)]
         assert [folder.exists() for folder in folders] == [False, False, True, True, True, True]
         assert used.folder.exists()
     open_folder(5)
     assert [folder.exists() for folder in [*folders, used.folder]] == [False, False, True, True, True, True, False]
-    assert waiting.exists(), "its store has not heard of it"
+    assert unsynced.exists(), "its tracking server does not have it yet"
 
 
-def test_those_who_train_the_same_at_once_have_slots_of_their_own(workspace: Path) -> None:
+def test_those_who_train_the_same_at_once_have_folders_of_their_own(workspace: Path) -> None:
     with open_checkpoints("original-0", {}, Stop()) as first:
         with open_checkpoints("original-0", {}, Stop()) as second:
             assert first.folder != second.folder
         with open_checkpoints("original-0", {}, Stop()) as third:
             assert third.folder == second.folder
     with open_checkpoints("original-0", {}, Stop()) as fourth:
-        assert fourth.folder == first.folder, "what one leaves, the next one takes up"
+        assert fourth.folder == first.folder, "the next one resumes from what this one leaves"
 
 
 def test_two_points_of_an_epoch_are_one_row_of_history(photos_to_train: Path) -> None:
-    """Killed after an epoch was told and before its state was saved: the epoch runs again, and is told once."""
+    """Killed after an epoch was logged and before its checkpoint: the epoch runs again, and is logged once."""
     assert run_trainer(FAILPOINT="step 2.1", RESUME_SECONDS="1000").status == -signal.SIGKILL
     journal = json.loads(next(Path(".resume").rglob("journal.json")).read_text())
     assert list(journal["epochs"]) == ["1"]

@@ -20,8 +20,14 @@ from stages.training.checkpoints import Checkpoints, Stop
 from stages.training.loop import Trainer, TrainSpec, count_work, split_batches
 from stages.training.params import TrainParams
 from tests.conftest import ROOT
+from tests.support.trainer import make_small_resnet
 
 PARAMS = load_params(ROOT / "params.yaml").train
+
+
+@pytest.fixture(autouse=True)
+def small_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.model.network.resnet50", make_small_resnet)
 
 
 def make_spec(params: TrainParams, seed: int = 0, repeats: int = 1) -> TrainSpec:
@@ -40,7 +46,7 @@ def choose(**changes: float) -> TrainParams:
 
 
 class Notes:
-    """A log that keeps what it is told; the real one is tested in test_journal."""
+    """A log that keeps what it gets; the real one is tested in test_journal."""
 
     def __init__(self) -> None:
         self.epochs: list[int] = []
