@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # without bytecode every start costs seconds
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro test slow ui smoke doctor audit readme calibration requirements
+.PHONY: help repro test slow ui smoke doctor audit study readme calibration requirements
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ $(READY): requirements.txt
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
 	@uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode requirements.txt
 	@touch $@
+
+study: $(READY) ## render the published studies of docs/study/ again
+	@python -m stages.cli.study docs/study/*/
 
 readme: $(READY) ## write the results table of README.md anew from docs/study/
 	@python -m tests.support.readme

@@ -19,9 +19,9 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import ExtraTreeClassifier
 
+from stages.comparison.format import format_signed
 from stages.comparison.statistics import LEVEL, Interval, Values, compute_tango_interval, decide, estimate_mean
 from stages.comparison.textbook import bootstrap_interval, compute_corrected_t_interval
-from stages.comparison.words import format_signed
 
 PAGE = Path(__file__).parent.parent / "docs" / "calibration.md"
 COVERAGE, FALSE_ALARMS = 0.94, 0.05  # the bars, within two standard errors of the simulation

@@ -20,7 +20,8 @@ class Table:
     @classmethod
     def save(cls, path: Path, table: pd.DataFrame) -> None:
         """Write the columns of ``table``, in one step."""
-        text = table[list(cls.columns)].to_csv(index=False, lineterminator="\n", float_format=cls.float_format)
+        rows = table[list(cls.columns)]
+        text = rows.to_csv(index=False, lineterminator="\n", float_format=cls.float_format, na_rep="nan")
         write_bytes(path, text.encode())
 
     @classmethod

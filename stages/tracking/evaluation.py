@@ -30,7 +30,8 @@ def log_evaluation(
         metrics: of the model. run: what was trained. robustness: accuracy under each operation.
         example: normalized float32 `[2, 3, H, W]`.
     """
-    from stages.comparison.figures import plot_confusion, plot_learning_curves
+    from stages.comparison.sections.scores import plot_confusion
+    from stages.comparison.sections.training import plot_learning_curves
 
     replay_journals()
     client = open_store()

@@ -10,12 +10,14 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from stages.comparison.charts import plot_calibration, plot_forest, plot_robustness
 from stages.comparison.figures import COLOURS, encode_svg
+from stages.comparison.sections.probabilities import plot_calibration
+from stages.comparison.sections.robustness import plot_robustness
+from stages.comparison.sections.verdict import plot_forest
 from stages.comparison.statistics import Estimate, Interval
 from tests.support.texts import check_layout, check_svg, draw
 
-OPERATIONS = ["none", "rotate", "random_noise", *(f"a_very_long_operation_{number}" for number in range(8))]
+OPERATIONS = ["unchanged", "rotate", "random_noise", *(f"a_very_long_operation_{number}" for number in range(8))]
 
 
 def get_points(line: Line2D) -> npt.NDArray[np.float64]:
@@ -35,7 +37,7 @@ def make_forest(trials: int) -> Figure:
 
 def make_curves(bins: int) -> dict[str, pd.DataFrame]:
     confidence = np.linspace(0.95, 0.3, bins)
-    curve = pd.DataFrame({"confidence": confidence, "accuracy": confidence**2, "answers": np.arange(bins) + 1})
+    curve = pd.DataFrame({"confidence": confidence, "accuracy": confidence**2, "predictions": np.arange(bins) + 1})
     return {"original": curve, "augmented": curve.assign(accuracy=1 - confidence)}
 
 
@@ -113,7 +115,7 @@ def test_signs_of_the_forest_are_those_of_the_text(monkeypatch: pytest.MonkeyPat
 
 def test_calibration_names_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {text.get_text() for text in draw(CHARTS["calibration"](), monkeypatch)}
-    assert {"as sure as right", "original", "augmented"} <= texts
+    assert {"perfectly calibrated", "original", "augmented"} <= texts
 
 
 def test_calibration_draws_every_bin() -> None:
@@ -134,6 +136,6 @@ def test_robustness_draws_each_arm_beside_its_operation(monkeypatch: pytest.Monk
     (level,) = [get_points(line) for line in axes.lines if line.get_linestyle() == "--"]
     assert set(level[:, 0]) == {0.3}
     texts = [text.get_text() for text in draw(figure, monkeypatch)]
-    key = ["original", "augmented", "guessing"]
+    key = ["original", "augmented", "baseline"]
     assert [text for text in texts if text in key] == key
-    assert {"as they are", "random noise"} <= set(texts)
+    assert {"unchanged", "random noise"} <= set(texts)

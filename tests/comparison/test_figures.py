@@ -11,12 +11,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages.comparison import figures
+from stages.comparison.sections.scores import plot_confusion
+from stages.comparison.sections.training import CURVES, plot_learning_curves
+from stages.comparison.sections.work import plot_counts
 from tests.support.pipeline_files import make_history
 from tests.support.texts import check_layout, check_svg, draw, parse_svg
 
 SHORT = ["cats", "dogs"]
 LONG = ["bird", "cat", "dog_with_a_very_long_class_name_indeed", "frog", "ordinary_domestic_shorthair_cat"]
-GUESS = {"test/accuracy": 0.5, "test/loss": 0.693}
+BASELINE = {"test/accuracy": 0.5, "test/loss": 0.693}
+MANY = [f"class number {number:03}" for number in range(1000)]
 ODD = ["$a$ & <b>", r"\alpha_{x}", "50%", "a|b", "-->"]
 
 
@@ -36,18 +40,22 @@ def make_matrices(size: int) -> dict[str, np.ndarray]:
 
 
 DRAWINGS: dict[str, Callable[[], Figure]] = {
-    "counts": lambda: figures.plot_counts(make_counts(SHORT)),
-    "counts, long names": lambda: figures.plot_counts(make_counts(LONG)),
-    "curves, 1 epoch": lambda: figures.plot_learning_curves(make_histories(trials=1, epochs=1)),
-    "curves, 5 trials": lambda: figures.plot_learning_curves(make_histories(trials=5, epochs=30)),
-    "curves, guessing": lambda: figures.plot_learning_curves(make_histories(trials=5, epochs=10), GUESS),
-    "curves, one arm": lambda: figures.plot_learning_curves({"augmented": make_histories(1, 10)["augmented"]}),
-    "confusion": lambda: figures.plot_confusion(make_matrices(2), SHORT),
-    "confusion, one arm": lambda: figures.plot_confusion({"original": [[11, 3], [1, 13]]}, SHORT),
-    "confusion, long names": lambda: figures.plot_confusion(make_matrices(5), LONG),
-    "confusion, 10 classes": lambda: figures.plot_confusion(make_matrices(10), LONG + LONG),
-    "counts, odd names": lambda: figures.plot_counts(make_counts(ODD)),
-    "odd names": lambda: figures.plot_confusion(make_matrices(5), ODD),
+    "counts": lambda: plot_counts(make_counts(SHORT)),
+    "counts, long names": lambda: plot_counts(make_counts(LONG)),
+    "curves, 1 epoch": lambda: plot_learning_curves(make_histories(trials=1, epochs=1)),
+    "curves, 5 trials": lambda: plot_learning_curves(make_histories(trials=5, epochs=30)),
+    "curves, baseline": lambda: plot_learning_curves(make_histories(trials=5, epochs=10), BASELINE),
+    "curves, one arm": lambda: plot_learning_curves({"augmented": make_histories(1, 10)["augmented"]}),
+    "confusion": lambda: plot_confusion(make_matrices(2), SHORT),
+    "confusion, one arm": lambda: plot_confusion({"original": [[11, 3], [1, 13]]}, SHORT),
+    "confusion, long names": lambda: plot_confusion(make_matrices(5), LONG),
+    "confusion, 10 classes": lambda: plot_confusion(make_matrices(10), LONG + LONG),
+    "counts, odd names": lambda: plot_counts(make_counts(ODD)),
+    "odd names": lambda: plot_confusion(make_matrices(5), ODD),
+    "counts, 1,000 classes": lambda: plot_counts(make_counts(MANY)),
+    "confusion, 40 classes": lambda: plot_confusion(make_matrices(40), MANY[:40]),
+    "confusion, 1,000 classes": lambda: plot_confusion(make_matrices(1000), MANY),
+    "confusion, 1,000 classes, one arm": lambda: plot_confusion({"augmented": make_matrices(1000)["augmented"]}, MANY),
 }
 
 
@@ -81,7 +89,7 @@ def test_same_bytes_whatever_the_users_settings(name: str, tmp_path: Path) -> No
 
 def test_counts_are_written_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = pd.DataFrame({"train": [56, 1000], "copies": [112, 2000], "test": [14, 0]}, index=["cats", "dogs"])
-    figure = figures.plot_counts(counts)
+    figure = plot_counts(counts)
     places = {text.get_text(): box for text, box in draw(figure, monkeypatch).items()}
     assert places["56 + 112"].x0 > max(bar.get_window_extent().x1 for bar in figure.axes[1].patches[::2])
     texts = list(places)
@@ -91,9 +99,9 @@ def test_counts_are_written_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_curves_show_every_trial_and_their_mean() -> None:
     histories = make_histories(trials=3, epochs=4)
-    panels = {axes.get_title(loc="left"): axes for axes in figures.plot_learning_curves(histories).axes}
-    for curve in figures.CURVES:
-        lines = panels[figures.CURVES[curve]].lines
+    panels = {axes.get_title(loc="left"): axes for axes in plot_learning_curves(histories).axes}
+    for curve in CURVES:
+        lines = panels[CURVES[curve]].lines
         assert len(lines) == 2 * (3 + 1)
         for arm, colour in figures.COLOURS.items():
             own = [np.asarray(line.get_ydata()) for line in lines if line.get_color() == colour]
@@ -104,8 +112,8 @@ def test_curves_show_every_trial_and_their_mean() -> None:
 
 def test_a_single_epoch_is_visible() -> None:
     """A line through one point shows nothing: it needs a marker, inside the axes."""
-    figure = figures.plot_learning_curves(make_histories(trials=1, epochs=1))
-    for axes in figure.axes[: len(figures.CURVES)]:
+    figure = plot_learning_curves(make_histories(trials=1, epochs=1))
+    for axes in figure.axes[: len(CURVES)]:
         for line in axes.lines:
             assert line.get_marker() == "o"
             assert axes.viewLim.contains(*np.asarray(line.get_xydata())[0])
@@ -115,27 +123,29 @@ def test_a_single_epoch_is_visible() -> None:
 def test_one_wild_epoch_does_not_flatten_the_loss(wildest: float, scale: str) -> None:
     histories = make_histories(trials=1, epochs=10)
     histories["original"][0].loc[1, "test/loss"] = wildest
-    panels = {axes.get_title(loc="left"): axes for axes in figures.plot_learning_curves(histories).axes}
+    panels = {axes.get_title(loc="left"): axes for axes in plot_learning_curves(histories).axes}
     title = "loss on test photos" + " (log scale)" * (scale == "log")
     assert panels[title].get_yscale() == scale
     assert panels["loss on train images"].get_yscale() == "linear"
 
 
-def test_guessing_is_drawn_where_it_is_known_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = figures.plot_learning_curves(make_histories(trials=1, epochs=10), GUESS)
-    for axes, curve in zip(figure.axes, figures.CURVES, strict=False):
+def test_the_baseline_is_drawn_where_it_is_known_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = plot_learning_curves(make_histories(trials=1, epochs=10), BASELINE)
+    for axes, curve in zip(figure.axes, CURVES, strict=False):
         levels = [np.asarray(line.get_ydata())[0] for line in axes.lines if line.get_linestyle() == "--"]
-        assert levels == ([GUESS[curve]] if curve in GUESS else [])
+        assert levels == ([BASELINE[curve]] if curve in BASELINE else [])
         assert all(axes.get_ylim()[0] < level < axes.get_ylim()[1] for level in levels)
-    assert any("dashed: guessing" in text.get_text() for text in draw(figure, monkeypatch))
-    without = figures.plot_learning_curves(make_histories(trials=1, epochs=10))
-    assert not any("guessing" in text.get_text() for text in draw(without, monkeypatch))
+    assert any("dashed: baseline" in text.get_text() for text in draw(figure, monkeypatch))
+    without = plot_learning_curves(make_histories(trials=1, epochs=10))
+    assert not any("baseline" in text.get_text() for text in draw(without, monkeypatch))
 
 
 def test_confusion_shows_counts_and_row_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = figures.plot_confusion({"original": [[9, 3], [0, 0]], "augmented": [[1, 2], [3, 4]]}, SHORT)
+    figure = plot_confusion({"original": [[9, 3], [0, 0]], "augmented": [[1, 2], [3, 4]]}, SHORT)
     texts = [text.get_text() for text in draw(figure, monkeypatch)]
-    assert {"9\n75%", "3\n25%", "1\n33%", "4\n57%", "original: 9 of 12 right", "augmented: 5 of 10 right"} <= set(texts)
+    assert {"9\n75%", "3\n25%", "1\n33%", "4\n57%", "original: 9 of 12 correct", "augmented: 5 of 10 correct"} <= set(
+        texts
+    )
     assert texts.count("0") == 2
 
 
@@ -166,3 +176,30 @@ def test_same_svg_whatever_the_users_settings() -> None:
     first = figures.encode_svg(DRAWINGS["confusion"](), "A chart")
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "none", "svg.hashsalt": "other"}):
         assert figures.encode_svg(DRAWINGS["confusion"](), "A chart") == first
+
+
+@pytest.mark.parametrize("name", ["counts, 1,000 classes", "confusion, 1,000 classes"])
+def test_figures_of_many_classes_stay_small(name: str) -> None:
+    width, height = DRAWINGS[name]().get_size_inches()
+    assert width <= 7 and height <= 14
+
+
+def test_counts_of_many_classes_are_those_of_the_largest_and_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [text.get_text() for text in draw(DRAWINGS["counts, 1,000 classes"](), monkeypatch)]
+    named = [text for text in texts if text.startswith("class number")]
+    assert named == [MANY[index] for index in [*range(999, 979, -1), *range(19, -1, -1)]]
+    assert any("499,501,000 photos" in " ".join(text.split()) for text in texts), "the title counts all of them"
+
+
+def test_confusions_of_many_classes_are_the_most_frequent(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = np.eye(50, dtype=int) * 1000
+    for rank in range(30):
+        matrix[rank, rank + 7] = 100 - rank
+    figure = plot_confusion({"original": matrix, "augmented": matrix}, MANY[:50])
+    texts = [text.get_text() for text in draw(figure, monkeypatch)]
+    pairs = [text for text in texts if "→" in text]
+    assert pairs == [f"{MANY[rank]} → {MANY[rank + 7]}" for rank in range(20)]
+    correct, total = np.trace(matrix), matrix.sum()
+    assert f"original: {correct:,} of {total:,} correct" in texts
+    widths = [bar.get_window_extent().width for bar in figure.axes[0].patches[:20]]
+    assert widths == sorted(widths, reverse=True) and widths[19] / widths[0] == pytest.approx(81 / 100)

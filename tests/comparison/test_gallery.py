@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.comparison import gallery
-from stages.comparison.gallery import (
+from stages.comparison.blocks import Card, Cards, Section
+from stages.comparison.sections import gallery
+from stages.comparison.sections.gallery import (
+    build_disagreements,
+    build_wrong_copies,
     describe_operations,
     find_wrong_copies,
     rank_disagreements,
     show_copies,
-    show_disagreements,
-    show_wrong_copies,
 )
-from stages.comparison.study import Study, load_study
+from stages.comparison.study import load_study
+from stages.photos.manifest import CopyTable, SplitTable
 from stages.runtime.errors import UserError
 from tests.support.pipeline_files import OPERATIONS, write_study
 from tests.support.studies import make_study
@@ -32,7 +33,12 @@ def names_for_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gallery, "_embed", lambda path: path)
 
 
-def make_answers(rows: Mapping[tuple[int, str], tuple[str, float]]) -> pd.DataFrame:
+def get_cards(section: Section) -> list[Card]:
+    """The photographs of a section."""
+    return [card for block in section.blocks if isinstance(block, Cards) for card in block.cards]
+
+
+def make_predictions(rows: Mapping[tuple[int, str], tuple[str, float]]) -> pd.DataFrame:
     """Answers for photos of cats. Rows: (trial, path) -> (answer, probability of dogs)."""
     records = [
         {"trial": trial, "path": path, "target": "cats", "pred": pred, "p_cats": 1 - p, "p_dogs": p}
@@ -44,9 +50,9 @@ def make_answers(rows: Mapping[tuple[int, str], tuple[str, float]]) -> pd.DataFr
 def test_disagreements_are_ordered_by_how_sure_both_models_were() -> None:
     original = {(7, "a"): ("cats", 0.4), (7, "b"): ("cats", 0.1), (7, "c"): ("dogs", 0.9), (7, "d"): ("cats", 0.2)}
     augmented = {(7, "d"): ("cats", 0.1), (7, "c"): ("cats", 0.3), (7, "b"): ("dogs", 0.75), (7, "a"): ("dogs", 0.6)}
-    ranked = rank_disagreements({"original": make_answers(original), "augmented": make_answers(augmented)})
+    ranked = rank_disagreements({"original": make_predictions(original), "augmented": make_predictions(augmented)})
     assert list(ranked["path"]) == ["b", "c", "a"]
-    assert ranked.drop(columns=["path", "sureness"]).to_dict("records")[0] == {
+    assert ranked.drop(columns=["path", "confidence"]).to_dict("records")[0] == {
         "trial": 7,
         "target": "cats",
         "original": "cats",
@@ -61,8 +67,8 @@ def test_ties_are_ordered_by_path_then_trial() -> None:
     places = [(2, "b"), (2, "a"), (0, "b"), (0, "a")]
     ranked = rank_disagreements(
         {
-            "original": make_answers(dict.fromkeys(places, ("cats", 0.25))),
-            "augmented": make_answers(dict.fromkeys(places[::-1], ("dogs", 0.75))),
+            "original": make_predictions(dict.fromkeys(places, ("cats", 0.25))),
+            "augmented": make_predictions(dict.fromkeys(places[::-1], ("dogs", 0.75))),
         }
     )
     assert list(zip(ranked["path"], ranked["trial"], strict=True)) == [("a", 0), ("a", 2), ("b", 0), ("b", 2)]
@@ -72,37 +78,34 @@ def test_ties_are_ordered_by_path_then_trial() -> None:
 def test_disagreements_say_who_is_right() -> None:
     right = np.ones((1, 30))
     study = make_study(right, right - np.eye(30)[4], trials=[3])
-    (card,) = show_disagreements(rank_disagreements(study.answers))
+    (card,) = get_cards(build_disagreements(rank_disagreements(study.predictions)))
     assert card.picture == "photo_000004.jpg"
     assert card.lines == [
         ("photo_000004.jpg, trial 3", ""),
-        ("truth: cats", ""),
+        ("true: cats", ""),
         ("✓ original: cats 80%", "original"),
         ("✗ augmented: dogs 80%", "augmented"),
     ]
-    everything = rank_disagreements(make_study(right, right - 1).answers)
-    assert (len(everything), len(show_disagreements(everything))) == (30, 12)
+    everything = rank_disagreements(make_study(right, right - 1).predictions)
+    assert (len(everything), len(get_cards(build_disagreements(everything)))) == (30, 12)
 
 
 def test_no_disagreement() -> None:
     right = np.array([[1, 0, 1]])
-    assert show_disagreements(rank_disagreements(make_study(right, right).answers)) == []
+    assert get_cards(build_disagreements(rank_disagreements(make_study(right, right).predictions))) == []
 
 
 @pytest.mark.usefixtures("names_for_pictures")
 def test_wrong_copies_begin_with_the_worst() -> None:
     rows = [("d", "dogs", 0.2), ("b", "dogs", 0.01), ("a", "cats", 0.0), ("c", "dogs", 0.2)]
     seen = pd.DataFrame(rows, columns=["path", "pred", "p_target"])
-    study = replace(
-        make_study([1, 1], [1, 1]),
-        copies_seen=seen.assign(target="cats", operations='[{"name": "blur", "radius": 2.13}]'),
-    )
-    wrong = find_wrong_copies(study)
+    seen = seen.assign(target="cats", operations='[{"name": "blur", "radius": 2.13}]')
+    wrong = find_wrong_copies(seen)
     assert list(wrong["path"]) == ["b", "c", "d"], "and leave out what is right"
-    card = show_wrong_copies(wrong)[0]
+    card = get_cards(build_wrong_copies(0, seen))[0]
     assert card.lines == [
-        ("truth: cats", ""),
-        ("✗ augmented: dogs, 1% for the truth", "augmented"),
+        ("true: cats", ""),
+        ("✗ augmented: dogs, 1% for the true class", "augmented"),
         ("1 blur: radius 2.13", ""),
     ]
 
@@ -116,35 +119,38 @@ def test_operations_are_described_in_order_without_seeds() -> None:
     assert describe_operations([{"name": "rotate", "degrees": -12.3}]) == ["1 rotate: degrees −12.3"]
 
 
-def load(root: Path, classes: int) -> Study:
+def load(root: Path, classes: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     write_study(root, class_names=[f"c{number}" for number in range(classes)], epochs=1)
-    return load_study([0])
+    return SplitTable.load(Path("data/split/0.csv")), CopyTable.load(Path("data/augmented/0.csv"))
 
 
 @pytest.mark.usefixtures("names_for_pictures")
 @pytest.mark.parametrize(("classes", "per_class"), [(2, 2), (3, 1), (6, 1)])
 def test_copies_are_shown_beside_their_own_source(classes: int, per_class: int, workspace: Path) -> None:
-    study = load(workspace, classes)
-    rows = show_copies(study)
+    split, copies_table = load(workspace, classes)
+    rows = show_copies(split, copies_table)
     names = [Path(row[0].picture).parent.name for row in rows]
     assert len(names) == min(4, classes * per_class)
     assert {names.count(name) for name in names} == {per_class}
-    train = set(study.split[study.split["split"] == "train"]["path"])
+    train = set(split[split["split"] == "train"]["path"])
     for source, *copies in rows:
         assert source.picture in train
-        own = study.copies[study.copies["source_path"] == source.picture].sort_values("copy")
+        own = copies_table[copies_table["source_path"] == source.picture].sort_values("copy")
         assert [card.picture for card in copies] == list(own["path"])
         assert [text for text, _ in copies[0].lines] == describe_operations(OPERATIONS)
-    shuffled = replace(study, split=study.split.sample(frac=1, random_state=0), copies=study.copies[::-1])
-    assert show_copies(shuffled) == rows, "listing order decides nothing"
+    assert show_copies(split.sample(frac=1, random_state=0), copies_table[::-1]) == rows, (
+        "listing order decides nothing"
+    )
 
 
 def test_pictures_are_small_and_in_proportion(workspace: Path) -> None:
-    study = load(workspace, 2)
-    path = study.split[study.split["split"] == "train"].sort_values("sha256")["path"].iloc[0]
+    split, copies = load(workspace, 2)
+    path = split[split["split"] == "train"].sort_values("sha256")["path"].iloc[0]
     Image.new("RGB", (1500, 500)).save(path)
     (card,) = [
-        row[0] for row in show_copies(study) if row[0].lines[0][0] == Path(path).name and row[0].lines[1][0] in path
+        row[0]
+        for row in show_copies(split, copies)
+        if row[0].lines[0][0] == Path(path).name and row[0].lines[1][0] in path
     ]
     kind, data = card.picture.split(",")
     assert kind == "data:image/jpeg;base64"
@@ -152,8 +158,8 @@ def test_pictures_are_small_and_in_proportion(workspace: Path) -> None:
 
 
 def test_a_missing_photo_is_named(workspace: Path) -> None:
-    study = load(workspace, 2)
+    load(workspace, 2)
     for path in Path("data/raw").rglob("*.jpg"):
         path.unlink()
     with pytest.raises(UserError, match=r"data/raw/c\d/photo_\d\.jpg"):
-        gallery.collect_pictures(study)
+        gallery.build(load_study([0]))

@@ -7,13 +7,14 @@ import json
 import math
 import re
 import statistics
-import urllib.parse
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
@@ -21,23 +22,22 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from stages import report
-from stages.base.files import compute_sha256
 from stages.base.sections import flatten
 from stages.cli.params import load_params
-from stages.comparison import words
-from stages.comparison.cells import compare, format_p
-from stages.comparison.labs import list_labs
-from stages.comparison.pages import escape_markdown
-from stages.comparison.study import ARMS, Metrics, Study, load_study
-from stages.comparison.summary import answer_question
-from stages.comparison.tables import list_scores
+from stages.comparison.answer import answer_question
+from stages.comparison.blocks import Chart, Section, Table
+from stages.comparison.format import format_p, format_signed
+from stages.comparison.page import escape_markdown
+from stages.comparison.sections import labs, scores, verdict
+from stages.comparison.sections.scores import compare_classes, compare_scores, tabulate_recalls, tabulate_scores
+from stages.comparison.study import ARMS, Study, load_study
 from stages.tracking import store as tracking
 from tests.conftest import ROOT
 from tests.support.pipeline_files import write_study
 from tests.support.studies import make_study
 
 FIGURES = ["calibration", "confusion", "counts", "forest", "learning_curves", "robustness"]
-OUTPUTS = ["comparison.json", "report.md", "report.html", *(f"figures/{name}.png" for name in FIGURES)]
+OUTPUTS = ["comparison.json", "report.md", "report.html", "classes.csv", *(f"figures/{name}.png" for name in FIGURES)]
 NAMES = ["bee <i>", "c|d", "$e$ & *f*_", "x" * 60]
 HEADINGS = [
     "# Does augmentation help this classifier, or is it noise?",
@@ -142,10 +142,13 @@ def any_report(request: pytest.FixtureRequest) -> Report:
     return found
 
 
-def find_comparisons(page_sha256: str) -> list[Run]:
+def find_comparisons(comparison: dict[str, Any]) -> list[Run]:
+    """The runs that log these numbers, found by two of them."""
     client = MlflowClient()
     (experiment,) = [each for each in client.search_experiments() if each.name == tracking.EXPERIMENT]
-    found: list[Run] = client.search_runs([experiment.experiment_id], f"tags.page_sha256 = '{page_sha256}'")
+    low, loss = comparison["difference"]["low"], comparison["augmented"]["log_loss"]
+    wanted = f"metrics.`difference.low` = {low} and metrics.`augmented.log_loss` = {loss}"
+    found: list[Run] = client.search_runs([experiment.experiment_id], wanted)
     return found
 
 
@@ -165,14 +168,14 @@ def read_table(markdown: str, first_header: str) -> list[list[str]]:
 
 def test_files_and_terminal_say_the_same(any_report: Report) -> None:
     study = any_report.load_study()
-    sentence = words.describe_verdict(answer_question(study, 0.02))
+    sentence = verdict.describe_verdict(answer_question(study, 0.02))
     assert any_report.markdown.count(f"**{sentence}**") == 1
     assert f'<p class="verdict">{sentence}</p>' in any_report.page
     assert sentence in any_report.printed.splitlines()[-2:]
     for arm in ARMS:
-        answers = [pd.read_csv(any_report.root / f"metrics/predictions/{arm}-{trial}.csv") for trial in study.trials]
-        right = [(table["pred"] == table["target"]).mean() for table in answers]
-        assert any_report.comparison[arm]["accuracy"] == pytest.approx(statistics.mean(right), abs=1e-6)
+        tables = [pd.read_csv(any_report.root / f"metrics/predictions/{arm}-{trial}.csv") for trial in study.trials]
+        correct = [(table["pred"] == table["target"]).mean() for table in tables]
+        assert any_report.comparison[arm]["accuracy"] == pytest.approx(statistics.mean(correct), abs=1e-6)
 
 
 def test_every_figure_is_whole_and_embedded(any_report: Report) -> None:
@@ -204,6 +207,34 @@ def test_markdown_tables_are_well_formed(any_report: Report) -> None:
         pytest.fail(f"a table needs an empty line before it: {line}")
 
 
+def test_every_class_is_in_the_csv(several: Report) -> None:
+    table = pd.read_csv(several.root / "metrics/classes.csv", index_col="class")
+    records = several.load_study().records
+    assert list(table.index) == NAMES
+    for arm in ARMS:
+        for measure in ("precision", "recall", "f1"):
+            expected = [
+                statistics.mean(getattr(each.per_class[name], measure) for each in records[arm]) for name in table.index
+            ]
+            assert table[f"{arm}/{measure}"].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_of_many_classes_those_at_both_ends_are_listed() -> None:
+    names = [f"c{number:03}" for number in range(100)]
+    augmented = np.ones((2, 200))
+    augmented[:, [3, 7]] = 0  # photo i is of class i mod 100
+    original = np.ones((2, 200))
+    original[:, [50, 150]] = 0
+    study = make_study(original, augmented, class_names=names)
+    table = tabulate_recalls(study, compare_classes(study))
+    shown = [row[0] for row in table.rows]
+    assert len(shown) == 40
+    assert (shown[0], sorted(shown[-2:])) == ("c050", ["c003", "c007"])
+    assert "of 100; metrics/classes.csv has all" in table.note
+    section = scores.build(study)
+    assert "most frequent confusions" in next(block.title for block in section.blocks if isinstance(block, Chart))
+
+
 def test_class_names_are_shown_as_they_are(several: Report) -> None:
     names = [row[0] for row in read_table(several.markdown, "class")[: len(NAMES)]]
     assert [re.sub(r"\\(.)", r"\1", name) for name in names] == NAMES
@@ -229,28 +260,26 @@ def test_markdown_is_escaped(text: Any, expected: str) -> None:
 def test_the_labs_numbers_stand_beside_ours_only_with_what_differs() -> None:
     params = load_params(ROOT / "params.yaml")
     study = make_study([1, 0], [1, 1])
-    same = list_labs(study, flatten(params.model_dump()))
-    assert same
-    assert "other params" not in same.note
+    assert "other params" not in get_note(labs.build(study, flatten(params.model_dump())))
     train = params.train.model_copy(update={"epochs": 3, "budget": "steps"})
     two = {name: params.augment.operations[name] for name in ("hflip", "blur")}
     augment = params.augment.model_copy(update={"operations": two})
-    other = list_labs(study, flatten(params.model_copy(update={"train": train, "augment": augment}).model_dump()))
-    assert other
-    told = re.findall(r"([\w.]+) (\S+|blur, hflip) \(labs: ([^)]*)\)", other.note)
-    assert [(key, ours) for key, ours, _ in told] == [
+    other = labs.build(study, flatten(params.model_copy(update={"train": train, "augment": augment}).model_dump()))
+    listed = re.findall(r"([\w.]+) (\S+|blur, hflip) \(labs: ([^)]*)\)", get_note(other))
+    assert [(key, ours) for key, ours, _ in listed] == [
         ("augment.operations", "blur, hflip"),
         ("train.budget", "steps"),
         ("train.epochs", "3"),
     ]
-    assert [len(labs.split(", ")) for _, _, labs in told] == [10, 1, 1]
-    assert list_labs(make_study([1, 0], [1, 1], class_names=["cats", "mice"]), flatten(params.model_dump())) is None
+    assert [len(labs.split(", ")) for _, _, labs in listed] == [10, 1, 1]
+    mice = make_study([1, 0], [1, 1], class_names=["cats", "mice"])
+    assert labs.build(mice, flatten(params.model_dump())) is None
 
 
-@pytest.mark.parametrize(("augmented", "told"), [([1, 1, 1, 1], False), ([1, 0, 1, 0], True)])
-def test_a_class_that_is_never_answered_is_told(augmented: list[int], told: bool) -> None:
-    note = list_scores(make_study([1, 1, 1, 1], augmented)).note
-    assert ("A class that a model never answers" in note) == told
+@pytest.mark.parametrize(("augmented", "said"), [([1, 1, 1, 1], False), ([1, 0, 1, 0], True)])
+def test_a_class_that_is_never_predicted_is_mentioned(augmented: list[int], said: bool) -> None:
+    note = tabulate_scores(make_study([1, 1, 1, 1], augmented)).note
+    assert ("A class that a model never predicts" in note) == said
 
 
 def test_same_bytes_in_another_place_and_beside_stale_trials(one: Report, make: Make) -> None:
@@ -263,23 +292,24 @@ def test_same_bytes_in_another_place_and_beside_stale_trials(one: Report, make: 
     assert other.root != one.root
     for name in OUTPUTS:
         assert other.read(name) == one.read(name), name
-    assert "| code | not in git |" in one.markdown
 
 
 def test_comparison_is_logged_once(one: Report, make: Make) -> None:
     before = {name: one.read(name) for name in OUTPUTS}
     make(root=one.root)
     assert {name: one.read(name) for name in OUTPUTS} == before
-    (run,) = find_comparisons(compute_sha256(one.root / "metrics/report.html"))
-    assert run.data.tags["dvc_lock_sha256"] == ""
+    (one.root / "dvc.lock").write_text("stages: {}\n")
+    page = (one.root / "metrics/report.html").read_text()
+    make(root=one.root, prepare=lambda: Path("metrics/report.html").write_text(f"{page} "))
+    assert len(find_comparisons(one.comparison)) == 1, "neither DVC's lock nor the page make it another comparison"
 
 
 def test_comparison_leads_to_the_runs_of_the_models(several: Report) -> None:
-    (run,) = find_comparisons(compute_sha256(several.root / "metrics/report.html"))
     comparison = several.comparison
-    assert (run.info.run_name, run.info.status) == ("comparison", "FINISHED")
+    (run,) = find_comparisons(comparison)
+    assert re.fullmatch("comparison [0-9a-f]{6}", run.info.run_name)
+    assert run.info.status == "FINISHED"
     assert run.data.tags["verdict"] == comparison["verdict"]
-    assert run.data.tags["dvc_lock_sha256"] == compute_sha256(several.root / "dvc.lock")
     assert run.data.metrics["difference.low"] == comparison["difference"]["low"]
     assert run.data.metrics["augmented.accuracy"] == comparison["augmented"]["accuracy"]
     linked = {tag: run_id for tag, run_id in run.data.tags.items() if tag.startswith("run:")}
@@ -291,12 +321,21 @@ def test_comparison_leads_to_the_runs_of_the_models(several: Report) -> None:
     assert {file.path for file in client.list_artifacts(run.info.run_id, "metrics")} == {
         f"metrics/{name}" for name in ("comparison.json", "report.md", "report.html")
     }
-    links = re.findall(r'href="http://127\.0\.0\.1:5000/#/experiments/1/runs\?searchFilter=([^"]+)"', several.page)
-    assert len(links) == 6
-    found = [client.search_runs(["1"], urllib.parse.unquote(link.replace("&amp;", "&"))) for link in links]
-    assert [run.info.run_id for runs in found for run in runs] == [
-        linked[f"run:{name}"] for name in ("original-3", "original-0", "augmented-0")
-    ]
+
+
+def test_outputs_hold_nothing_of_git_and_no_address(one: Report, make: Make) -> None:
+    """In a clone, whole or shallow, in a tarball and after a rebase the same results are the same bytes."""
+    before = {name: one.read(name) for name in OUTPUTS}
+
+    def commit() -> None:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        for command in (["init"], ["add", "params.yaml"], ["commit", "-m", "first"]):
+            subprocess.run(["git", *identity, *command], check=True, capture_output=True)
+
+    make(root=one.root, prepare=commit)
+    assert {name: one.read(name) for name in OUTPUTS} == before
+    assert "<a " not in one.page
+    assert not re.findall(r"127\.0\.0\.1|localhost|:5000", one.page + one.markdown)
 
 
 def test_on_the_sample_the_first_and_the_last_line_say_so(sample: Report) -> None:
@@ -316,24 +355,24 @@ def test_without_robustness_nothing_is_said_of_it(sample: Report) -> None:
 def test_table_shows_mean_spread_and_n(several: Report) -> None:
     assert "Mean ± standard deviation over 3 trials" in several.markdown
     assert "not the uncertainty of the mean" in several.markdown
-    metrics = several.load_study().metrics
+    records = several.load_study().records
     rows = {row[0]: row[1:] for row in read_table(several.markdown, "metric")}
     keys = {"accuracy": "accuracy", "weighted F1": "weighted_f1", "log loss (less is better)": "log_loss"}
     for label, key in keys.items():
-        original, augmented = ([trial[key] for trial in metrics[arm]] for arm in ARMS)
+        original, augmented = ([getattr(each, key) for each in records[arm]] for arm in ARMS)
         gains = [a - o for o, a in zip(original, augmented, strict=True)]
         assert rows[label] == [
             f"{statistics.mean(original):.4f} ± {statistics.stdev(original):.4f}",
             f"{statistics.mean(augmented):.4f} ± {statistics.stdev(augmented):.4f}",
-            f"{words.format_signed(statistics.mean(gains), 4)} ± {statistics.stdev(gains):.4f}",
+            f"{format_signed(statistics.mean(gains), 4)} ± {statistics.stdev(gains):.4f}",
         ]
 
 
 def test_trials_stand_in_the_order_of_params(several: Report) -> None:
     assert [row[0] for row in read_table(several.markdown, "trial")] == ["3", "0", "4"]
-    answers = several.load_study().answers
+    predictions = several.load_study().predictions
     for trial, photos, original, augmented, only_original, only_augmented, *_ in read_table(several.markdown, "trial"):
-        sides = [answers[arm][answers[arm]["trial"] == int(trial)] for arm in ARMS]
+        sides = [predictions[arm][predictions[arm]["trial"] == int(trial)] for arm in ARMS]
         right = [set(side["path"][side["pred"] == side["target"]]) for side in sides]
         assert [photos, original, augmented] == [str(len(sides[0])), *(str(len(side)) for side in right)]
         assert [only_original, only_augmented] == [str(len(right[0] - right[1])), str(len(right[1] - right[0]))]
@@ -341,19 +380,19 @@ def test_trials_stand_in_the_order_of_params(several: Report) -> None:
 
 def test_one_trial_has_no_spread(one: Report) -> None:
     assert "One trial, so there is no spread to show." in one.markdown
-    assert "±" not in re.sub(r"±2 points", "", one.markdown)
+    assert "±" not in re.sub(r"±2 percentage points", "", one.markdown)
     assert "textbook" not in one.markdown + one.page
 
 
 def test_published_numbers_stand_beside_numbers_of_the_same_kind(one: Report) -> None:
-    metrics = one.load_study().metrics
+    records = one.load_study().records
     rows = read_table(one.markdown, "averages")
     assert [row[2] for row in rows] == ["lab 1", "here"] * 2 + ["lab 2", "here"] * 2
     for published, ours in zip(rows[::2], rows[1::2], strict=True):
         assert published[:2] == ours[:2]
         prefix = "weighted_" if ours[0] == "weighted" else ""
         keys = ["accuracy", *(f"{prefix}{name}" for name in ("precision", "recall", "f1"))]
-        assert ours[3:] == [f"{metrics[ours[1]][0][key]:.4f}" for key in keys]
+        assert ours[3:] == [f"{getattr(records[ours[1]][0], key):.4f}" for key in keys]
     assert rows[0][3:] == ["0.4643", "0.4067", "0.4643", "0.3665"]
     assert rows[6][3:] == ["0.6071", "0.5789", "0.7857", "0.6667"]
 
@@ -364,20 +403,20 @@ def test_differences_have_minus_signs_and_zero_has_no_sign(any_report: Report) -
     assert re.findall(r"−\d", text)
 
 
-def test_photos_as_they_are_have_no_adjusted_p(one: Report, several: Report) -> None:
+def test_unchanged_photos_have_no_adjusted_p(one: Report, several: Report) -> None:
     for found in (one, several):
         header, _, *rows = next(table for table in list_tables(found.markdown) if table[0][0] == "test photos")
-        assert (header[-1], rows[0][0], rows[0][-1]) == ("p (Holm)", "as they are", "–")
+        assert (header[-1], rows[0][0], rows[0][-1]) == ("p (Holm)", "unchanged", "–")
         assert all(re.fullmatch(r"[01]\.\d{3}", row[-1]) for row in rows[1:])
         assert f"the family of {len(rows) - 1} operations (Holm)" in found.markdown
 
 
-def test_what_guessing_gets_stands_beside_the_arms(one: Report, several: Report) -> None:
+def test_the_baseline_stands_beside_the_arms(one: Report, several: Report) -> None:
     for found, classes in ((one, 2), (several, 4)):
         rows = {row[0]: row[3] for row in read_table(found.markdown, "less is better")}
         assert rows["log loss"] == f"{math.log(classes):.4f}"
         assert rows["Brier score"] == f"{1 - 1 / classes:.4f}"
-        sentence = f"Always answering the most common class gets {100 / classes:.1f} %"
+        sentence = f"always predicting the most common class, is at {100 / classes:.1f} %"
         assert found.markdown.count(sentence) == found.page.count(sentence) == 1
 
 
@@ -395,14 +434,23 @@ def test_p_and_the_corrected_t_are_explained(several: Report) -> None:
     answer = answer_question(several.load_study(), 0.02)
     assert f"the larger of the two tests, is {format_p(answer.difference.p)}." in several.markdown
     assert "read the corrected t when" in several.markdown
-    assert words.describe_scope(answer) in several.markdown
+    assert verdict.describe_scope(answer) in several.markdown
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_value_that_does_not_exist_is_not_averaged(arm: str) -> None:
-    trials: Metrics = {name: [{"roc_auc": 0.5}, {"roc_auc": 0.5}] for name in ARMS}
-    trials[arm][1] = {"roc_auc": None}
-    assert compare(trials, "roc_auc") == ["n/a", "n/a", "n/a"]
+    study = make_study([[1, 0, 1], [1, 1, 0]], [[1, 0, 1], [1, 1, 0]])
+    assert compare_scores(study, lambda record: record.roc_auc)[0].startswith("0.")
+    study.records[arm][1] = study.records[arm][1].model_copy(update={"roc_auc": None})
+    assert compare_scores(study, lambda record: record.roc_auc) == ["n/a", "n/a", "n/a"]
+
+
+def get_note(section: Section | None) -> str:
+    """The note of a section's table."""
+    assert section
+    (table,) = section.blocks
+    assert isinstance(table, Table)
+    return table.note
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.04951, "0.050"), (0.001, "0.001"), (0.0009, "< 0.001"), (0.0, "< 0.001")])

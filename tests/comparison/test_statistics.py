@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from stages.comparison import statistics
-from stages.comparison.needs import compute_power, find_pairs_needed, find_photos_needed, find_trials_needed
+from stages.comparison.power import compute_power, find_pairs_needed, find_photos_needed, find_trials_needed
 from stages.comparison.statistics import (
     Interval,
     Values,

@@ -1,0 +1,132 @@
+"""The answer to the question whether augmentation helps, in numbers."""
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.comparison.power import find_pairs_needed, find_photos_needed, find_trials_needed
+from stages.comparison.statistics import (
+    Estimate,
+    Interval,
+    Values,
+    Verdict,
+    compute_mcnemar_midp,
+    compute_tango_interval,
+    compute_wilson_interval,
+    decide,
+    estimate_mean,
+)
+from stages.comparison.study import ARMS, Study
+
+HEADLINE = ["accuracy", "macro_f1", "weighted_f1", "log_loss"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What is reached without looking at a photo.
+
+    ``accuracy``: of always predicting the most common class. ``log_loss`` (nats), ``brier``: of always predicting each
+    class with its share as its probability; with C classes of equal size ln C and 1 - 1/C.
+    """
+
+    accuracy: float
+    log_loss: float
+    brier: float
+
+
+def compute_baseline(targets: "pd.Series[str]") -> Baseline:
+    """From the classes of the test photos."""
+    shares = targets.value_counts(normalize=True).to_numpy()
+    return Baseline(float(shares.max()), float(shares @ np.log(1 / shares)), float(1 - shares @ shares))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``difference``: in accuracy, augmented less original; of one trial it is about its two models only.
+
+    ``photos``: distinct test photos. ``trials_needed``, ``photos_needed``: what would settle an open question.
+    """
+
+    verdict: Verdict
+    difference: Estimate
+    margin: float
+    trials: int
+    photos: int
+    trials_needed: int | None
+    photos_needed: int | None
+
+
+def answer_question(study: Study, margin: float) -> Answer:
+    """Compare the arms. One trial never settles it: it cannot show how much trials vary."""
+    gains = study.gains
+    difference, trials = estimate_difference(gains), len(study.trials)
+    verdict = decide(difference.interval, margin) if trials > 1 else "cannot tell"
+    settled = verdict != "cannot tell"
+    if trials == 1:
+        discordant = int(np.abs(np.nan_to_num(gains)).sum())
+        # a difference as large as the margin takes at least that share of discordant photos
+        discordance = max((discordant + 1) / (gains.size + 2), margin)
+        photos_needed: int | None = find_pairs_needed(discordance, margin)
+    else:
+        photos_needed = None if settled else find_photos_needed(gains, margin)
+    return Answer(
+        verdict=verdict,
+        difference=difference,
+        margin=margin,
+        trials=trials,
+        photos=gains.shape[1],
+        trials_needed=None if settled or trials == 1 else find_trials_needed(gains, margin),
+        photos_needed=photos_needed,
+    )
+
+
+def estimate_difference(gains: Values) -> Estimate:
+    """Mean of gains (1, 0, -1 or NaN) `[T, N]`: of one trial Tango's interval and McNemar's mid-p."""
+    if len(gains) > 1:
+        found = estimate_mean(gains)
+        return Estimate(found.mean, _clip(found.interval, -1, 1), found.p)
+    b, c = int((gains > 0).sum()), int((gains < 0).sum())
+    n = int(np.isfinite(gains).sum())
+    return Estimate((b - c) / n, compute_tango_interval(b, c, n), compute_mcnemar_midp(b, c))
+
+
+def estimate_share(correct: Values) -> tuple[float, Interval]:
+    """Share of correct predictions (1, 0 or NaN) `[T, N]`: of one trial Wilson's interval."""
+    if len(correct) > 1:
+        found = estimate_mean(correct)
+        return found.mean, _clip(found.interval, 0, 1)
+    n, count = int(np.isfinite(correct).sum()), int(np.nansum(correct))
+    return count / n, compute_wilson_interval(count, n)
+
+
+def name_interval(study: Study) -> str:
+    """The interval of a share, by the number of trials."""
+    return "95 % interval " + ("(Wilson's, of one share)" if len(study.trials) == 1 else "(computed as the verdict's)")
+
+
+def _clip(interval: Interval, low: float, high: float) -> Interval:
+    return Interval(max(interval.low, low), min(interval.high, high))
+
+
+def compute_comparison(study: Study, answer: Answer) -> dict[str, Any]:
+    """The few numbers that `dvc metrics diff` shows: means over trials, the difference and the verdict."""
+    difference = answer.difference
+    return {
+        "source": study.first.source,
+        "trials": answer.trials,
+        "test_photos": answer.photos,
+        **{
+            arm: {key: round(fmean(getattr(each, key) for each in study.records[arm]), 6) for key in HEADLINE}
+            for arm in ARMS
+        },
+        "difference": {
+            "accuracy": round(difference.mean, 6),
+            "low": round(difference.interval.low, 6),
+            "high": round(difference.interval.high, 6),
+            "p": round(difference.p, 6),
+        },
+        "verdict": answer.verdict,
+    }

@@ -1,0 +1,242 @@
+"""Every score of both arms, confusion matrices, and the classes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure
+
+from stages.comparison.answer import estimate_share, name_interval
+from stages.comparison.blocks import Chart, Details, Section, Table
+from stages.comparison.figures import COLOURS, FAINT, WIDTH, shorten, styled
+from stages.comparison.format import format_share, format_signed
+from stages.comparison.statistics import Values
+from stages.comparison.study import ARMS, Study
+from stages.evaluation.record import EvaluationRecord
+
+SCORES = {
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "F1": "f1",
+    "macro F1": "macro_f1",
+    "weighted F1": "weighted_f1",
+    "ROC AUC": "roc_auc",
+    "log loss (less is better)": "log_loss",
+}
+MEASURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
+MANY = 40  # classes beyond which only those at both ends are listed, and a matrix could not be read
+PAIRS = 20  # of classes that are confused most
+
+
+def build(study: Study) -> Section:
+    """All scores, then the classes: of many only those whose recall changed most."""
+    classes = compare_classes(study)
+    several = ", all trials" * (len(study.trials) > 1)
+    many = len(study.class_names) > MANY
+    title = f"The {PAIRS} most frequent confusions" if many else "Confusion matrices of both arms"
+    return Section(
+        "Scores",
+        [
+            tabulate_scores(study),
+            Chart("confusion", plot_confusion(sum_confusion(study), study.class_names), title + several),
+            tabulate_recalls(study, classes),
+            Details("Precision, recall and F1 of every class", [tabulate_class_scores(study, classes)]),
+        ],
+    )
+
+
+def compare_scores(study: Study, get: Callable[[EvaluationRecord], Any]) -> list[str]:
+    """A score of both arms, ready to print: original, augmented, difference.
+
+    Each is a mean ± standard deviation over trials, the mean alone of one trial, n/a when a trial has no value.
+    """
+    original, augmented = ([get(record) for record in study.records[arm]] for arm in ARMS)
+    pairs = [(o, a) for o, a in zip(original, augmented, strict=True) if o is not None and a is not None]
+    if len(pairs) < len(original):
+        return ["n/a"] * 3
+    columns = [*zip(*pairs, strict=True), [a - o for o, a in pairs]]
+    means = [f"{fmean(columns[0]):.4f}", f"{fmean(columns[1]):.4f}", format_signed(fmean(columns[2]), 4)]
+    spreads = [f" ± {stdev(values):.4f}" if len(pairs) > 1 else "" for values in columns]
+    return [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+
+
+def tabulate_scores(study: Study) -> Table:
+    """Every score of both arms."""
+    n, names = len(study.trials), study.class_names
+    rows = [[label, *compare_scores(study, attrgetter(key))] for label, key in SCORES.items()]
+    spread = (
+        f"Mean ± standard deviation over {n} trials: the spread of single trials, also beside a difference, not the "
+        "uncertainty of the mean."
+    )
+    notes = [
+        spread if n > 1 else "One trial, so there is no spread to show.",
+        f"Precision, recall and F1 are those of {names[1]}, the positive class."
+        if len(names) == 2
+        else f"Precision, recall and F1 are macro averages over the {len(names):,} classes.",
+        "A class that a model never predicts counts as precision and F1 of 0." if _never_predicts(study) else "",
+        "n/a: a trial tests no photo of some class." if any("n/a" in row for row in rows) else "",
+    ]
+    return Table(["metric", *ARMS, "difference"], rows, note=" ".join(filter(None, notes)))
+
+
+def _never_predicts(study: Study) -> bool:
+    """Whether some model never predicts some class."""
+    predicted = [table.groupby("trial")["pred"].nunique() for table in study.predictions.values()]
+    return min(counts.min() for counts in predicted) < len(study.class_names)
+
+
+def compare_classes(study: Study) -> pd.DataFrame:
+    """One row per class: test photos, recall of each arm and its interval (None without test photos)."""
+    targets = study.predictions["original"].groupby("path")["target"].first().sort_index()
+    rows = []
+    for name in study.class_names:
+        own = (targets == name).to_numpy()
+        tested = {arm: _keep_tested(study.correct[arm][:, own]) for arm in ARMS}
+        shares = {arm: estimate_share(correct) if correct.size else None for arm, correct in tested.items()}
+        rows.append({"class": name, "photos": int(own.sum()), **shares})
+    return pd.DataFrame(rows)
+
+
+def _keep_tested(values: Values) -> Values:
+    """Without the trials that have no photo of a class."""
+    return values[np.isfinite(values).any(axis=1)]
+
+
+def select_classes(classes: pd.DataFrame) -> pd.DataFrame:
+    """All classes, or of many those whose recall rose and fell most."""
+    if len(classes) <= MANY:
+        return classes
+    rises = [row["augmented"][0] - row["original"][0] if row["original"] else 0.0 for row in classes.to_dict("records")]
+    ordered = classes.assign(rise=rises).sort_values("rise", ascending=False, kind="stable").drop(columns="rise")
+    return pd.concat([ordered.head(MANY // 2), ordered.tail(MANY // 2)])
+
+
+def tabulate_recalls(study: Study, classes: pd.DataFrame) -> Table:
+    """Recall of each class, with intervals."""
+    shown = select_classes(classes)
+    rows = [
+        [row["class"], f"{row['photos']:,}", *(format_share(row[arm]) for arm in ARMS)]
+        for row in shown.to_dict("records")
+    ]
+    note = f"In brackets: {name_interval(study)}."
+    if any("n/a" in row for row in rows):
+        note += " n/a: no trial tests a photo of this class."
+    if len(shown) < len(classes):
+        note = (
+            f"The {MANY // 2} classes whose recall rose most and the {MANY // 2} whose recall fell most, of "
+            f"{len(classes):,}; metrics/classes.csv has all. {note}"
+        )
+    return Table(["class", "photos", *(f"recall, {arm}, %" for arm in ARMS)], rows, note=note)
+
+
+def tabulate_class_scores(study: Study, classes: pd.DataFrame) -> Table:
+    """Precision, recall and F1 of every class; of many, of those in the table of recalls."""
+
+    def compare(name: str, measure: str) -> list[str]:
+        return compare_scores(study, lambda record: float(getattr(record.per_class[name], measure)))
+
+    rows = [
+        [name, f"{count_predictions(study, name):,}", label, *compare(name, measure)]
+        for name in select_classes(classes)["class"]
+        for measure, label in MEASURES.items()
+    ]
+    return Table(["class", "predictions", "measure", *ARMS, "difference"], rows)
+
+
+def count_predictions(study: Study, name: str) -> int:
+    """Test photos of a class, counted once a trial."""
+    return sum(record.per_class[name].support for record in study.records["original"])
+
+
+def list_classes(study: Study) -> pd.DataFrame:
+    """metrics/classes.csv: one row per class, its predictions, and the means over trials of each arm's measures."""
+
+    def average(arm: str, name: str, measure: str) -> float:
+        return round(fmean(getattr(record.per_class[name], measure) for record in study.records[arm]), 6)
+
+    return pd.DataFrame(
+        [
+            {"class": name, "predictions": count_predictions(study, name)}
+            | {f"{arm}/{measure}": average(arm, name, measure) for measure in MEASURES for arm in ARMS}
+            for name in study.class_names
+        ]
+    )
+
+
+def sum_confusion(study: Study) -> dict[str, npt.NDArray[np.int64]]:
+    """Per arm the confusion matrix `[C, C]` over all trials."""
+    return {arm: np.sum([record.confusion_matrix for record in study.records[arm]], axis=0) for arm in ARMS}
+
+
+@styled
+def plot_confusion(matrices: Mapping[str, npt.ArrayLike], class_names: Sequence[str]) -> Figure:
+    """Confusion matrices side by side, with counts and the share of each true class; of many classes the worst pairs.
+
+    ``matrices``: per arm (one or both) whole numbers `[C, C]`, rows = true class, columns = predicted class.
+    """
+    if len(class_names) > MANY:
+        return _plot_pairs({arm: np.asarray(matrix) for arm, matrix in matrices.items()}, class_names)
+    names = [shorten(name, 20) for name in class_names]
+    side = float(np.clip(0.5 * len(names), 2.4, 10))  # inches
+    label = 0.08 * max(map(len, names))  # inches: a letter of 9 points is about 0.08 wide
+    crowded = label > side / len(names)
+    size = (0.5 + label + (side + 0.2) * len(matrices), side + 0.8 + 0.75 * label * crowded)
+    figure = Figure(figsize=size, layout="compressed")
+    row = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
+    for axes, (arm, matrix) in zip(row, matrices.items(), strict=True):
+        counts = np.asarray(matrix)
+        _draw_matrix(axes, counts, COLOURS[arm])
+        axes.set_title(f"{arm}: {np.trace(counts):,} of {counts.sum():,} correct", color=COLOURS[arm], weight="bold")
+        axes.set_xlabel("predicted class")
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names)
+        if crowded:
+            axes.tick_params(axis="x", labelrotation=45)
+            for tick in axes.get_xticklabels():
+                tick.set(ha="right", rotation_mode="anchor")
+    row[0].set_ylabel("true class")
+    return figure
+
+
+def _draw_matrix(axes: Axes, counts: npt.NDArray[Any], colour: str) -> None:
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    # from transparent to half covering, so that text stays readable on the deepest shade, on white and on black
+    shades = LinearSegmentedColormap.from_list("arm", [(*to_rgb(colour), 0), (*to_rgb(colour), 0.5)])
+    edges = np.arange(len(counts) + 1) - 0.5
+    axes.pcolormesh(edges, edges, shares, cmap=shades, vmin=0, vmax=1)
+    axes.set_aspect("equal")
+    axes.set_ylim(len(counts) - 0.5, -0.5)
+    for (true, predicted), count in np.ndenumerate(counts):
+        text = f"{count:,}\n{shares[true, predicted]:.0%}" if count else "0"
+        axes.text(predicted, true, text, ha="center", va="center", size=7.5 if len(counts) > 4 else 10)
+    axes.tick_params(length=0)
+    axes.spines[:].set_color(FAINT)
+    axes.spines[:].set_visible(True)
+
+
+def _plot_pairs(matrices: Mapping[str, npt.NDArray[Any]], class_names: Sequence[str]) -> Figure:
+    """The pairs of classes that the arms together confuse most, as bars."""
+    total = sum(matrices.values(), np.zeros_like(next(iter(matrices.values()))))
+    off = total - np.diag(np.diag(total))
+    pairs = [divmod(int(index), len(class_names)) for index in np.argsort(-off, axis=None, kind="stable")[:PAIRS]]
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.3 * PAIRS), layout="constrained")
+    axes = figure.subplots()
+    height = 0.8 / len(matrices)
+    for offset, (arm, counts) in enumerate(matrices.items()):
+        rows = np.arange(PAIRS) + (offset - (len(matrices) - 1) / 2) * height
+        correct = f"{arm}: {np.trace(counts):,} of {counts.sum():,} correct"
+        axes.barh(rows, [counts[pair] for pair in pairs], height=height, color=COLOURS[arm], label=correct)
+    axes.set_yticks(range(PAIRS), [f"{shorten(class_names[t], 18)} → {shorten(class_names[p], 18)}" for t, p in pairs])
+    axes.invert_yaxis()
+    axes.set_xlabel("test photos of the first class, predicted as the second")
+    axes.tick_params(left=False)
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
+    return figure

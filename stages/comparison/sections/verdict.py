@@ -1,0 +1,178 @@
+"""The verdict: does it help, how sure is that, and what would settle an open question."""
+
+from collections.abc import Mapping
+from statistics import fmean
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from stages.comparison.answer import Answer, compute_baseline, estimate_difference, estimate_share
+from stages.comparison.blocks import Chart, Section, Text
+from stages.comparison.figures import FAINT, INK, QUIET, WIDTH, styled
+from stages.comparison.format import MINUS, format_percent, format_points, format_rough, format_signed
+from stages.comparison.statistics import Estimate, Interval
+from stages.comparison.study import ARMS, Study
+
+QUESTION = "Does augmentation help this classifier, or is it noise?"
+MANY = 30  # rows beyond which the forest plot names only some
+
+
+def build(study: Study, answer: Answer) -> Section:
+    """The paragraphs under the verdict, and the difference of every trial."""
+    shares = {arm: estimate_share(study.correct[arm]) for arm in ARMS}
+    baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
+    trials = {trial: estimate_difference(study.gains[row : row + 1]) for row, trial in enumerate(study.trials)}
+    pooled = answer.difference if answer.trials > 1 else None
+    title = (
+        f"Difference in accuracy, augmented − original, with 95 % intervals, "
+        f"{'each trial and all trials together' if pooled else 'of the trial'}; gray: the margin of "
+        f"±{100 * answer.margin:g} percentage points"
+    )
+    return Section(
+        "",
+        [
+            Text(" ".join(filter(None, [describe_baseline(shares, baseline), describe_scope(answer)]))),
+            Chart("forest", plot_forest(trials, pooled, answer.margin), title),
+            Text(" ".join(filter(None, [describe_counts(study), describe_need(answer)]))),
+            Text(describe_budget(study)),
+        ],
+    )
+
+
+def describe_verdict(answer: Answer) -> str:
+    """The verdict in one sentence, with the interval, the photos and the trials it rests on."""
+    points, interval = format_signed(100 * answer.difference.mean, 1), answer.difference.interval
+    basis = f"{answer.photos:,} test photos, {answer.trials} trial{'s' * (answer.trials > 1)}"
+    ends = f"95 % interval {format_points(interval)}"
+    small = "" if max(abs(interval.low), abs(interval.high)) > answer.margin else ", less than the margin"
+    match answer.verdict:
+        case "helps":
+            return f"Yes, it helps: {points} percentage points of accuracy{small} ({ends}; {basis})."
+        case "hurts":
+            return f"No, it hurts: {points} percentage points of accuracy{small} ({ends}; {basis})."
+        case "no practical difference":
+            margin = f"the margin of ±{100 * answer.margin:g}"
+            return (
+                f"No practical difference: {points} percentage points of accuracy, within {margin} ({ends}; {basis})."
+            )
+    if answer.trials == 1:
+        return (
+            f"Cannot tell from one trial: {points} percentage points of accuracy, for these two models "
+            f"({ends}; {basis})."
+        )
+    return f"Cannot tell: {points} percentage points of accuracy, which may be noise ({ends}; {basis})."
+
+
+def describe_scope(answer: Answer) -> str:
+    """What the verdict is about; empty of one trial, whose verdict says so itself."""
+    if answer.trials == 1:
+        return ""
+    return "The verdict is about new trials on photos like these, not about training on another dataset."
+
+
+def describe_baseline(shares: Mapping[str, tuple[float, Interval]], baseline: float) -> str:
+    """The accuracy of each arm, and whether it is above the majority-class baseline."""
+    (original, first), (augmented, second) = shares.values()
+    learned = any(interval.low > baseline for _, interval in shares.values())
+    doubt = "" if learned else " As long as that is so, this says little about classifiers that work."
+    return (
+        f"The original arm was correct on {100 * original:.1f} % (95 % interval {format_percent(first)}), "
+        f"the augmented arm on {100 * augmented:.1f} % ({format_percent(second)}). "
+        f"The majority-class baseline, always predicting the most common class, is at {100 * baseline:.1f} %: "
+        f"{name_better(shares, baseline)} clearly above it.{doubt}"
+    )
+
+
+def name_better(shares: Mapping[str, tuple[float, Interval]], baseline: float) -> str:
+    """The arms whose whole interval lies above the baseline, with their verb."""
+    better = [arm for arm, (_, interval) in shares.items() if interval.low > baseline]
+    return "both arms are" if len(better) > 1 else f"only the {better[0]} arm is" if better else "neither arm is"
+
+
+def describe_counts(study: Study) -> str:
+    """The difference in photos."""
+    tested = np.isfinite(study.gains).sum(axis=0)
+    predictions, trials = int(tested.sum()), len(study.trials)
+    correct = {arm: int(np.nansum(values)) for arm, values in study.correct.items()}
+    gain = correct["augmented"] - correct["original"]
+    compared = f"{abs(gain):,} {'more' if gain > 0 else 'fewer'} than" if gain else "as many as"
+    numbers = f"{compared} the original arm ({correct['augmented']:,} against {correct['original']:,})"
+    if trials == 1:
+        return f"Of {predictions:,} test photos the augmented arm classified {numbers} correctly."
+    often = ""
+    if tested.min() == tested.max():
+        times = {1: "once", 2: "twice"}.get(int(tested[0]), f"{tested[0]} times")
+        often = f" (each of the {len(tested):,} photos was tested {times})"
+    gains = np.nansum(study.gains, axis=1).astype(int)
+    least, most = (format_signed(number, 0) for number in (gains.min(), gains.max()))
+    return (
+        f"Of {predictions:,} predictions in {trials} trials{often} the augmented arm got {numbers} correct; from trial "
+        f"to trial the difference ranged from {least} to {most} photos."
+    )
+
+
+def describe_need(answer: Answer) -> str:
+    """What would settle a question that is open, by what the trials show; empty when it is settled."""
+    if answer.trials == 1:
+        return (
+            "Another pair of models, from other initial weights, may differ the other way; only more trials show by "
+            "how much. Set `trials: [0, 1, 2, 3, 4]` in params.yaml. "
+            f"Detecting a difference of {100 * answer.margin:g} percentage points "
+            f"between just two models takes about {format_rough(answer.photos_needed or 0)} test photos."
+        )
+    if answer.verdict != "cannot tell":
+        return ""
+    trials = f"{answer.trials_needed:,} trials on these photos" if answer.trials_needed else ""
+    photos = f"{answer.trials} trials with {format_rough(answer.photos_needed)} photos" if answer.photos_needed else ""
+    needed = " or ".join(filter(None, [trials, photos]))
+    needed = f"at least about {needed}" if needed else "both more trials and more photos"
+    return (
+        f"By a rough estimate from these {answer.trials} trials, settling it takes {needed}; a true difference smaller "
+        "than the one seen takes more."
+    )
+
+
+def describe_budget(study: Study) -> str:
+    """How long each arm was trained, and what that means for the comparison."""
+    steps = {arm: fmean(record.steps for record in study.records[arm]) for arm in ARMS}
+    unit = "optimizer steps" + " per trial" * (len(study.trials) > 1)
+    if steps["original"] == steps["augmented"]:
+        return (
+            f"Both arms took {steps['original']:,.0f} {unit}, so the length of training explains no difference "
+            "between them."
+        )
+    return (
+        f"The augmented arm took {steps['augmented']:,.0f} {unit}, the original {steps['original']:,.0f}: a difference "
+        f"confounds augmentation with longer training. `train.budget: steps` in params.yaml gives both arms "
+        f"{steps['augmented']:,.0f} steps, so that augmentation is compared with mere repetition of the photos."
+    )
+
+
+@styled
+def plot_forest(trials: Mapping[int, Estimate], pooled: Estimate | None, margin: float) -> Figure:
+    """The difference in accuracy, in percentage points, of every trial and of all together, with 95 % intervals.
+
+    ``pooled``: None when there is one trial. ``margin``: a fraction; differences within it do not matter.
+    """
+    rows = [*trials.values(), *([pooled] if pooled else [])]
+    height = min(0.24, 7 / len(rows))  # inches a row
+    figure = Figure(figsize=(WIDTH, 0.9 + height * (len(rows) + 0.6)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(-100 * margin, 100 * margin, color=FAINT, linewidth=0)
+    axes.axvline(0, color=QUIET, linewidth=0.8)
+    for row, estimate in enumerate(rows):
+        whole = estimate is pooled
+        ends = [100 * estimate.interval.low, 100 * estimate.interval.high]
+        colour, marker, size = (INK, "D", 7) if whole else (QUIET, "o", 4)
+        axes.plot(ends, [row, row], color=colour, linewidth=3 if whole else 1.2)
+        axes.plot(100 * estimate.mean, row, marker, color=colour, markersize=size)
+    names = [f"trial {trial}" for trial in trials] + (["all trials"] if pooled else [])
+    step, last = len(names) // (MANY + 1) + 1, len(names) - 1
+    shown = [*range(0, last - step + 1, step), last]
+    axes.set_yticks(shown, [names[row] for row in shown])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("← original better   accuracy, percentage points   augmented better →")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", MINUS) if value else "0")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(left=False)
+    return figure

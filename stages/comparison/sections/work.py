@@ -1,0 +1,95 @@
+"""What was compared: images of each arm, and how long it was trained."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.comparison.blocks import Chart, Section, Table, Text
+from stages.comparison.figures import COLOURS, QUIET, WIDTH, shorten, styled
+from stages.comparison.format import format_range
+from stages.comparison.study import ARMS, Study
+from stages.photos.origin import describe_source
+
+MANY = 40  # classes beyond which only the largest and the smallest are drawn
+
+
+def build(study: Study) -> Section:
+    """How the arms were trained, on how many images of which photos."""
+    photos = "pictures" if study.is_sample else "photos"
+    aside = (
+        f"{study.quarantined} set aside (`metrics/quarantine.csv` says why)" if study.quarantined else "none set aside"
+    )
+    what = f"largest and smallest {MANY // 2} classes" if len(study.counts) > MANY else "class"
+    return Section(
+        "What was compared",
+        [
+            Text(
+                f"ResNet-50 from random weights, trained on the train {photos} (original arm) and on the same {photos} "
+                "with augmented copies (augmented arm). Within a trial both arms start from the same weights and are "
+                f"tested on the same {photos}; every trial has its own test {photos}, weights, batch order and copies."
+            ),
+            tabulate_work(study),
+            Text(
+                f"{describe_source(study.first.source, study.first.version)} {study.photos:,} {photos} were accepted, "
+                f"{aside}."
+            ),
+            Chart(
+                "counts", plot_counts(study.counts), f"Images per {what}, train and test, of trial {study.trials[0]}"
+            ),
+        ],
+    )
+
+
+def tabulate_work(study: Study) -> Table:
+    """How long each arm was trained."""
+    keys = {"train images": "train_images", "optimizer steps": "steps", "samples seen": "samples_seen"}
+    rows = [
+        [arm, *(format_range(getattr(record, key) for record in study.records[arm]) for key in keys.values())]
+        for arm in ARMS
+    ]
+    return Table(["arm", *keys], rows)
+
+
+@styled
+def plot_counts(counts: pd.DataFrame) -> Figure:
+    """Images per class as bars: what each arm trains on, and what both are tested on.
+
+    ``counts``: one row per class (index: its name), whole-number columns ``train``, ``copies``, ``test``.
+    """
+    train, copies, test = (int(counts[column].sum()) for column in ("train", "copies", "test"))
+    if len(counts) > MANY:
+        ordered = counts.sort_values("train", ascending=False, kind="stable")
+        counts = pd.concat([ordered.head(MANY // 2), ordered.tail(MANY // 2)])
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * len(counts)), layout="constrained")
+    panels = {
+        f"original arm:\n{train:,} photos\n": {"train": COLOURS["original"]},
+        f"augmented arm:\n{train:,} photos\n+ {copies:,} copies": {
+            "train": COLOURS["original"],
+            "copies": COLOURS["augmented"],
+        },
+        f"test, both arms:\n{test:,} photos\n": {"test": QUIET},
+    }
+    for axes, (title, colours) in zip(figure.subplots(1, 3, sharex=True, sharey=True), panels.items(), strict=True):
+        _draw_bars(axes, counts, colours)
+        axes.set_title(title)
+    axes.invert_yaxis()
+    axes.set_xlim(right=1.4 * (counts["train"] + counts["copies"]).max())  # room for the numbers
+    return figure
+
+
+def _draw_bars(axes: Axes, counts: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    """One bar per class, stacked from the columns that ``colours`` names, with the numbers at its end."""
+    rows = np.arange(len(counts))
+    start = np.zeros(len(counts))
+    for column, colour in colours.items():
+        axes.barh(rows, counts[column], left=start, color=colour, height=0.7)
+        start += counts[column].to_numpy()
+    for row, numbers in zip(rows, counts[list(colours)].to_numpy(), strict=True):
+        label = " + ".join(f"{number:,}" for number in numbers)
+        axes.annotate(label, (numbers.sum(), row), (4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(rows, [shorten(name, 20) for name in counts.index])
+    axes.tick_params(left=False, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
