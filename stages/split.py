@@ -20,7 +20,7 @@ from stages.base.seeds import derive_seed
 from stages.cli.params import load_params
 from stages.cli.stage import parse_trial, run_stage
 from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
-from stages.splitting.duplicates import check_hashes, find_torn_groups, group_near_duplicates
+from stages.splitting.duplicates import check_hashes, find_label_conflicts, group_near_duplicates
 from stages.splitting.folds import assign_folds
 
 MANY_CLASSES = 5
@@ -35,8 +35,8 @@ def main() -> None:
     photos = PhotoTable.load(PHOTOS).sort_values(["sha256", "path"], ignore_index=True)
     check_hashes(photos["dhash"])
     photos["group"] = group_near_duplicates(photos["dhash"].tolist(), params.split.near_duplicate_bits)
-    if torn := find_torn_groups(photos):
-        shown = "; ".join(torn[:5]) + (f" and {len(torn) - 5:,} more" if len(torn) > 5 else "")
+    if conflicts := find_label_conflicts(photos):
+        shown = "; ".join(conflicts[:5]) + (f" and {len(conflicts) - 5:,} more" if len(conflicts) > 5 else "")
         print(f"warning: near-duplicates with different labels, which confuse a classifier: {shown}", file=sys.stderr)
     folds = assign_folds(photos, num_folds, derive_seed(params.seed, "split", trial // num_folds))
     photos["split"] = np.where(folds == trial % num_folds, "test", "train")

@@ -37,7 +37,7 @@ def group_near_duplicates(dhashes: list[str], max_bits: int) -> npt.NDArray[np.i
     return np.asarray(pd.factorize(labels)[0], dtype=np.int64)
 
 
-def find_torn_groups(photos: pd.DataFrame) -> list[str]:
-    """Groups whose near-duplicates do not have one label, as ``path = path``."""
-    torn = photos[photos.groupby("group")["class"].transform("nunique") > 1]
-    return [" = ".join(paths.head(4)) for _, paths in torn.groupby("group")["path"]]
+def find_label_conflicts(photos: pd.DataFrame) -> list[str]:
+    """Groups of near-duplicates with more than one label, as ``path = path``, four paths at most."""
+    conflicts = photos[photos.groupby("group")["class"].transform("nunique") > 1]
+    return [" = ".join(paths.head(4)) for _, paths in conflicts.groupby("group")["path"]]

@@ -20,7 +20,8 @@ from tests.conftest import ROOT, make_image
 
 PARAMS = load_params(ROOT / "params.yaml").augment
 SIDES = st.integers(8, 64)
-SIZES = st.tuples(SIDES, SIDES)
+NARROW = st.integers(8, 10).flatmap(lambda side: st.tuples(st.just(side), st.integers(19 * side, 20 * side)))
+SIZES = st.one_of(st.tuples(SIDES, SIDES), NARROW, NARROW.map(lambda size: size[::-1]))
 
 
 @pytest.mark.parametrize(
