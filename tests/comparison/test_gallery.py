@@ -117,6 +117,8 @@ def test_operations_are_described_in_order_without_seeds() -> None:
         "3 random noise: mean 0, var 0.01",
     ]
     assert describe_operations([{"name": "rotate", "degrees": -12.3}]) == ["1 rotate: degrees −12.3"]
+    limited = [{"name": "pixelization", "ratio": 0.448, "drawn_ratio": 0.2}]
+    assert describe_operations(limited) == ["1 pixelization: ratio 0.448, drawn ratio 0.2"]
 
 
 def load(root: Path, classes: int) -> tuple[pd.DataFrame, pd.DataFrame]:
