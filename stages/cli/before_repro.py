@@ -15,13 +15,14 @@ from stages.cli.stage import run_stage
 from stages.runtime.root import find_root
 from stages.sources.archive import compute_version, find_archive
 from stages.sources.choice import remember_photographs
+from stages.sources.layout import show
 from stages.sources.params import FetchParams
 
 MANIFEST = Path("data/manifest.csv")  # photos.manifest has the name too, but loads pandas
 
 
 def main() -> None:
-    """Print the archive to fetch again, if any; note that there are photographs, which may come from `dvc pull`."""
+    """Print which archive to fetch, if another; note that there are photographs, which `dvc pull` may have brought."""
     params = load_params().fetch
     if not MANIFEST.exists():  # DVC will run fetch by itself
         return
@@ -31,7 +32,7 @@ def main() -> None:
     if source in ("archive", "kaggle"):
         remember_photographs()
     if path := find_other_archive(params, source, version):
-        print(f"The photos in data/raw do not come from {path}: fetching them again.")
+        print(f"The photos in data/raw do not come from {show(path.name)}: fetching them again.")
 
 
 def find_other_archive(params: FetchParams, source: str, version: str) -> Path | None:

@@ -44,7 +44,7 @@ def open_source(params: FetchParams) -> tuple[Source, list[str]]:
             raise UserError(
                 "no photographs are available now, and drawings do not silently replace those that this workspace "
                 "has had:\n  " + "\n  ".join(skipped) + f"\n{PHOTOS_REMEDY}, or set fetch.sources to [sample] in "
-                "params.yaml to have drawings. Until then `dvc checkout` restores the last photographs."
+                "params.yaml to have drawings. `dvc checkout fetch` restores the pictures of the last run."
             )
         try:
             return openers[kind](params), skipped

@@ -1,6 +1,8 @@
 """Before `make repro`: an archive that is not the one the photos came from is seen, whatever the times of files say."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from stages.cli.params import load_params
 from stages.runtime.errors import UserError
 from stages.sources.choice import open_source
 from stages.sources.synthetic import sample
-from tests.conftest import change_params
+from tests.conftest import ROOT, change_params
 from tests.support.pictures import make_folder, make_jpeg, make_zip
 
 ZIP = Path("data/downloads/photos.zip")
@@ -46,7 +48,7 @@ def test_a_replaced_zip_is_seen_even_when_the_manifest_is_newer(
     make_zip(ZIP, PHOTOS | {"cats/new.jpg": make_jpeg(99)})
     os.utime(ZIP, (0, 0))
     os.utime(before_repro.MANIFEST)  # as `dvc checkout` does
-    assert ask(capsys) == f"The photos in data/raw do not come from {fetched / ZIP}: fetching them again.\n"
+    assert ask(capsys) == "The photos in data/raw do not come from photos.zip: fetching them again.\n"
     fetch.main()
     capsys.readouterr()
     assert ask(capsys) == ""
@@ -105,3 +107,27 @@ def test_a_damaged_manifest_does_not_stop_it(
     before_repro.MANIFEST.write_bytes(content)
     make_zip(ZIP, PHOTOS)
     assert "fetching them again" in ask(capsys)
+
+
+def test_make_repro_fetches_another_archive_and_stops_at_an_error(fetched: Path) -> None:
+    """The recipe itself, with a dvc that only says what it was asked."""
+    for name, program in (("dvc", 'echo dvc "$@"'), ("python", f'exec {sys.executable} "$@"')):
+        path = fetched / ".venv/bin" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{program}\n")
+        path.chmod(0o755)
+    for name in ("requirements.txt", ".venv/.ready"):  # set up in this order, so that nothing is to be done
+        Path(name).touch()
+    make_folder(Path("metrics"), {"report.md": b"**The answer.**\n"})
+
+    def make() -> tuple[int, list[str]]:
+        command = ["make", "--silent", "--file", str(ROOT / "Makefile"), "repro"]
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
+        return done.returncode, done.stdout.decode().splitlines()
+
+    assert make() == (0, ["dvc repro", "", "The answer."])
+    make_zip(ZIP, PHOTOS | {"cats/new.jpg": make_jpeg(99)})
+    said = "The photos in data/raw do not come from photos.zip: fetching them again."
+    assert make() == (0, [said, "dvc repro --force fetch", "dvc repro", "", "The answer."])
+    make_zip(ZIP.with_name("another.zip"), PHOTOS)
+    assert make() == (2, [])

@@ -128,7 +128,7 @@ def test_drawings_never_take_the_place_of_photographs_unasked(
         "no photographs are available now, and drawings do not silently replace those that this workspace has had:\n"
         "  skipped archive: nothing matches data/downloads/*.zip\n"
         "Put a zip of photos in data/downloads, connect to the network, or set fetch.sources to [sample] in "
-        "params.yaml to have drawings. Until then `dvc checkout` restores the last photographs."
+        "params.yaml to have drawings. `dvc checkout fetch` restores the pictures of the last run."
     )
     assert snapshot() == before
     for path in before:  # as DVC does before it runs a stage

@@ -5,11 +5,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.support.forks import Forks, start_forks
 from tests.support.kaggle_server import Kaggle, serve
 from tests.support.pictures import make_jpeg, make_zip
 
@@ -37,8 +39,24 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forks() -> Iterator[None]:
+    """Most of a start goes into libraries; kagglehub itself is not among them, as it reads the environment."""
+    global FORKS
+    with start_forks("kagglesdk.kaggle_client", "tqdm.contrib.concurrent", "stages.fetch") as FORKS:
+        yield
+
+
+FORKS: Forks
+
+
 def run(kaggle: Kaggle, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run Python with ``arguments`` in ``home`` as a user whose only network is ``kaggle``."""
+    return FORKS.run(list(arguments), home, kaggle.build_env(home) | env)
+
+
+def run_afresh(kaggle: Kaggle, home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """The same in an interpreter of its own, for what starts others in turn."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=home,
@@ -361,22 +379,23 @@ def test_neither_dvc_nor_mlflow_keeps_the_token(tmp_path: Path, archive: bytes, 
     write_params(tmp_path, ["kaggle"])
     env = give_token(tmp_path, place) | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     with serve(Kaggle(**({"archive": archive} | BEHAVIOURS[failure]))) as kaggle:  # type: ignore[arg-type]
-        assert run(kaggle, tmp_path, "-m", "dvc", "init", "--no-scm", "--quiet", **env).returncode == 0
-        done = run(kaggle, tmp_path, "-m", "dvc", "repro", "--verbose", "fetch", **env)
+        assert run_afresh(kaggle, tmp_path, "-m", "dvc", "init", "--no-scm", "--quiet", **env).returncode == 0
+        done = run_afresh(kaggle, tmp_path, "-m", "dvc", "repro", "--verbose", "fetch", **env)
         assert (kaggle.authorizations[0] != "", done.returncode == 0) == (True, failure == "none")
         assert find_canary(tmp_path, done) == []
         if place != "environment":  # which is all that MLflow could read
             return
-        tracked = run(kaggle, tmp_path, "-c", TRACKED, **env)
+        tracked = run_afresh(kaggle, tmp_path, "-c", TRACKED, **env)
     assert (tracked.returncode, (tmp_path / "mlflow.db").exists()) == (0, True), tracked.stderr
     assert find_canary(tmp_path, tracked) == []
 
 
 TRACKED = """
 import mlflow
-from stages.tracking import store as tracking
-tracking.open_store()
-with mlflow.start_run(run_name="original-0", tags=workspace_tags.describe_workspace()):
+from stages.tracking.store import open_store
+from stages.tracking.workspace import describe_workspace
+open_store()
+with mlflow.start_run(run_name="original-0", tags=describe_workspace()):
     mlflow.log_params({"seed": 0})
 """
 
