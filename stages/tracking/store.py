@@ -11,19 +11,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import mlflow
 from filelock import FileLock
+from mlflow.tracking import MlflowClient
 
 from stages.runtime.errors import UserError
 from stages.runtime.root import find_root
-
-# Before mlflow is imported: no telemetry, no chatter, and a dead server found out in seconds, not in minutes
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-import mlflow
-from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "original vs augmented"
 UPLOAD_SECONDS = 120

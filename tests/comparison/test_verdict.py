@@ -83,23 +83,20 @@ def test_one_trial_is_never_called_a_gain(b: int, c: int) -> None:
 @pytest.mark.parametrize(
     ("b", "c", "words"),
     [
-        (2, 3, "1 fewer than the original arm (25 against 26)"),
-        (3, 1, "2 more than the original arm (27 against 25)"),
-        (1, 1, "as many as the original arm (27 against 27)"),
+        (2, 3, "25 correct, 1 fewer than the original arm (26)"),
+        (3, 1, "27 correct, 2 more than the original arm (25)"),
+        (1, 1, "27 correct, as many as the original arm (27)"),
     ],
 )
 def test_counts_of_one_trial(b: int, c: int, words: str) -> None:
-    assert describe_counts(make_study(*make_pair(b, c, 28))) == (
-        f"Of 28 test photos the augmented arm classified {words} correctly."
-    )
+    assert describe_counts(make_study(*make_pair(b, c, 28))) == (f"Of 28 test photos the augmented arm got {words}.")
 
 
 def test_counts_of_several_trials_show_how_far_they_differ() -> None:
     original, augmented = zip(make_pair(1, 2, 1000), make_pair(5, 0, 1000), make_pair(0, 0, 1000), strict=True)
     assert describe_counts(make_study(np.array(original), np.array(augmented))) == (
-        "Of 3,000 predictions in 3 trials (each of the 1,000 photos was tested 3 times) the augmented arm got 4 more "
-        "than the original arm (2,998 against 2,994) correct; from trial to trial the difference ranged from −1 to +5 "
-        "photos."
+        "Of 3,000 predictions in 3 trials (each of the 1,000 photos was tested 3 times) the augmented arm got 2,998 "
+        "correct, 4 more than the original arm (2,994); from trial to trial the difference ranged from −1 to +5 photos."
     )
 
 

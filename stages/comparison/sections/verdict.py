@@ -96,9 +96,9 @@ def describe_counts(study: Study) -> str:
     correct = {arm: int(np.nansum(values)) for arm, values in study.correct.items()}
     gain = correct["augmented"] - correct["original"]
     compared = f"{abs(gain):,} {'more' if gain > 0 else 'fewer'} than" if gain else "as many as"
-    numbers = f"{compared} the original arm ({correct['augmented']:,} against {correct['original']:,})"
+    numbers = f"{correct['augmented']:,} correct, {compared} the original arm ({correct['original']:,})"
     if trials == 1:
-        return f"Of {predictions:,} test photos the augmented arm classified {numbers} correctly."
+        return f"Of {predictions:,} test photos the augmented arm got {numbers}."
     often = ""
     if tested.min() == tested.max():
         times = {1: "once", 2: "twice"}.get(int(tested[0]), f"{tested[0]} times")
@@ -106,7 +106,7 @@ def describe_counts(study: Study) -> str:
     gains = np.nansum(study.gains, axis=1).astype(int)
     least, most = (format_signed(number, 0) for number in (gains.min(), gains.max()))
     return (
-        f"Of {predictions:,} predictions in {trials} trials{often} the augmented arm got {numbers} correct; from trial "
+        f"Of {predictions:,} predictions in {trials} trials{often} the augmented arm got {numbers}; from trial "
         f"to trial the difference ranged from {least} to {most} photos."
     )
 
