@@ -1,4 +1,4 @@
-# make repro | test | slow | ui | smoke | doctor. Set-up happens by itself.
+# make help lists the targets. Set-up happens by itself.
 
 SHELL := /bin/bash
 VENV := .venv
@@ -13,25 +13,25 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help repro test slow ui smoke doctor audit study readme calibration requirements
 
-help: ## this list
+help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
-repro: $(READY) ## photos -> split -> copies -> two trainings -> report: runs only what is out of date
+repro: $(READY) ## run the pipeline, only what is out of date, and print the verdict
 	@# before DVC deletes the results of a stage whose params it then cannot read
 	@other=$$(python -m stages.cli.before_repro) && { [ -z "$$other" ] || { echo "$$other"; dvc repro --force fetch; }; }
 	@dvc repro
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 
-test: $(READY) ## lint, types and every test, as CI runs them
+test: $(READY) ## lint, types and tests (about five minutes)
 	ruff check .
 	ruff format --check .
 	mypy
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-slow: $(READY) ## the slow tests: real runs killed in every place, a server that hangs; .ci/run runs them too
+slow: $(READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow
 
-ui: $(READY) ## browse the tracked runs in MLflow, from this machine only (PORT=5000)
+ui: $(READY) ## browse the tracked runs in MLflow, on this machine only (PORT=5000)
 	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
 		{ echo 'Port $(PORT) is taken. Choose another: make ui PORT=5001'; exit 1; }
 	@page=$$(python -c 'from stages.tracking.store import find_chart_page; print(find_chart_page())') && \
@@ -40,21 +40,21 @@ ui: $(READY) ## browse the tracked runs in MLflow, from this machine only (PORT=
 		mlflow ui --workers 1 --uvicorn-opts '--log-level critical' --host 127.0.0.1 --port $(PORT) \
 		--allowed-hosts localhost:$(PORT),127.0.0.1:$(PORT) --x-frame-options DENY
 
-smoke: $(READY) ## the same pipeline in two minutes, on drawn samples, as a throw-away DVC experiment
+smoke: $(READY) ## run the pipeline on drawn samples in two minutes, as a throw-away DVC experiment
 	@# git wants a name even for a commit that is thrown away
 	@export GIT_AUTHOR_NAME=smoke GIT_AUTHOR_EMAIL=smoke@localhost GIT_COMMITTER_NAME=smoke GIT_COMMITTER_EMAIL=smoke@localhost; \
 	dvc exp remove --quiet smoke 2>/dev/null; trap 'dvc exp remove --quiet smoke; rm -f .dvc/tmp/smoke.db' EXIT; \
 	MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/.dvc/tmp/smoke.db dvc exp run --temp --name smoke \
 		-S 'fetch.sources=[sample]' -S 'trials=[0]' -S train.image_size=64 -S train.epochs=2 -S train.checkpoint_every=2 -S evaluate.robustness=false && \
-	printf '\nThe whole pipeline works here. What this made is thrown away, metrics/ and models/ are as they were.\n'
+	printf '\nThe whole pipeline works here. Its results were discarded; metrics/ and models/ are unchanged.\n'
 
-doctor: ## is everything fit to run? FIX=1 mends what loses nothing
-	@# not after $(READY): a broken set-up is a finding, and mending it is up to the user
+doctor: ## check that everything is fit to run; FIX=1 applies the fixes that lose no data
+	@# does not need $(READY): a broken set-up is a finding, and fixing it is up to the user
 	@for python in $(VENV)/bin/python python3; do $$python -c '' 2>/dev/null && break; done; \
 	$$python -m stages.doctor $(if $(FIX),--fix)
 
-audit: $(READY) ## known vulnerabilities of the pinned packages, asked of osv.dev
-	@# uv audits projects only: one that consists of these requirements
+audit: $(READY) ## ask osv.dev for known vulnerabilities of the pinned packages
+	@# uv audits only projects: make one of these requirements
 	@folder=$$(mktemp -d) && trap 'rm -r $$folder' EXIT && cd $$folder && uv init --quiet --bare --name pins && \
 	uv add --quiet --no-sync --requirements $(CURDIR)/requirements.txt && \
 	uv audit --preview-features audit-command --frozen --service-url $(OSV)
@@ -73,12 +73,12 @@ $(READY): requirements.txt
 study: $(READY) ## render the published studies of docs/study/ again
 	@python -m stages.cli.study docs/study/*/
 
-readme: $(READY) ## write the results table of README.md anew from docs/study/
+readme: $(READY) ## regenerate the results table of README.md from docs/study/
 	@python -m tests.support.readme
 
-calibration: $(READY) ## simulate studies whose truth is known; write docs/calibration.md (about five minutes)
+calibration: $(READY) ## simulate studies with a known truth and write docs/calibration.md (about five minutes)
 	@python -m benchmarks.calibration
 
-requirements: $(READY) ## pin the packages of requirements.in anew, with their hashes
+requirements: $(READY) ## pin the packages of requirements.in again, with hashes
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
 		--custom-compile-command 'make requirements' --output-file requirements.txt requirements.in

@@ -348,5 +348,5 @@ def test_ci_runs_the_audit_or_says_that_it_could_not(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "make test",
         "make slow",
-        "audit: SKIPPED, as api.osv.dev cannot be reached from here",
+        "audit: SKIPPED, api.osv.dev cannot be reached from here",
     ]
