@@ -1,6 +1,5 @@
 """Pull the plug on a real `dvc repro`, wherever it could hurt: the next one ends as if nothing had happened."""
 
-import contextlib
 import re
 import shutil
 import sqlite3
@@ -9,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.runtime.locks import try_lock
-from tests.conftest import change_params
-from tests.support.clone import SMALL, call, clone, pack_photos
+from tests.support.clone import SMALL, call, make_clone
 from tests.support.trainer import wait_until
 
 pytestmark = pytest.mark.slow
@@ -20,7 +18,7 @@ PLACES = [
     "step 1.1",
     "step 2.2",
     "mid-write checkpoint-0.pt",
-    "before-rename checkpoint-1.pt",  # the first state of all
+    "before-rename checkpoint-1.pt",  # the first checkpoint of all
     "after-rename checkpoint-1.pt",
     "before-log 1",
     "before-log 2",
@@ -34,21 +32,13 @@ PLACES = [
 ]
 
 
-def make_clone(folder: Path) -> Path:
-    """A clone with ten photos of each class, for two steps an epoch and two epochs."""
-    folder.mkdir()
-    clone(folder)
-    pack_photos(folder / "data/downloads/photos.zip")
-    with contextlib.chdir(folder):
-        change_params(SMALL | {"train.batch_size": 8})
-    call(folder, "git init --initial-branch main")
-    return folder
+PARAMS = SMALL | {"train.batch_size": 8}  # two steps an epoch
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone that is ready to train."""
-    folder = make_clone(tmp_path_factory.mktemp("home") / "clone")
+    folder = make_clone(tmp_path_factory.mktemp("home") / "clone", PARAMS)
     call(folder, "dvc repro augment")
     return folder
 
@@ -56,7 +46,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another clone, in which one worker did everything from scratch and nobody disturbed it."""
-    folder = make_clone(tmp_path_factory.mktemp("home") / "clone")
+    folder = make_clone(tmp_path_factory.mktemp("home") / "clone", PARAMS)
     call(folder, "dvc repro", LOKY_MAX_CPU_COUNT="1")
     return folder
 

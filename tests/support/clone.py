@@ -1,16 +1,19 @@
 """A temporary clone of the whole project, in which real commands run."""
 
+import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from stages.sources.synthetic.sample import read_sample
-from tests.conftest import ROOT
+from tests.conftest import ROOT, change_params
 
 SMALL = {
     "trials": [0],
@@ -30,6 +33,7 @@ def call(folder: Path, command: str, *, status: int = 0, **extra: str) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
     environment = kept | {
         "HOME": str(folder.parent),
+        "DVC_SITE_CACHE_DIR": str(folder.parent / "dvc-site"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "SHELL": "/bin/sh",  # DVC's choice where there is none; unlike bash, dash stays between DVC and the stage
         "OMP_NUM_THREADS": "1",
@@ -42,7 +46,7 @@ def call(folder: Path, command: str, *, status: int = 0, **extra: str) -> str:
     }
     with tempfile.TemporaryFile() as file:  # a pipe would stay open as long as idle workers of a killed stage live
         done = subprocess.run(
-            command.split(), cwd=folder, env=environment, check=False, stdout=file, stderr=subprocess.STDOUT
+            shlex.split(command), cwd=folder, env=environment, check=False, stdout=file, stderr=subprocess.STDOUT
         )
         file.seek(0)
         output = file.read().decode()
@@ -70,3 +74,22 @@ def pack_photos(archive: Path) -> None:
         for name, data in read_sample():
             if re.search(r"_0(0\d|10)\.jpg$", name):
                 file.writestr(zipfile.ZipInfo(f"test/{name}"), data)  # without the time: always the same archive
+
+
+def make_clone(folder: Path, params: Mapping[str, object] = SMALL) -> Path:
+    """A git repository with the project, 20 drawings to fetch, and params for a small run."""
+    folder.mkdir()
+    clone(folder)
+    pack_photos(folder / "data/downloads/photos.zip")
+    with contextlib.chdir(folder):
+        change_params(dict(params))
+    for command in ("git init --initial-branch main", "git add --all", "git commit --message first"):
+        call(folder, command)
+    return folder
+
+
+def share_cache(source: Path, folder: Path) -> None:
+    """Check out in a clone what DVC keeps, as links into the cache of the workspace that it was cloned from."""
+    call(folder, f"dvc cache dir --local {call(source, 'dvc cache dir').strip()}")
+    call(folder, "dvc config --local cache.type symlink")
+    call(folder, "dvc checkout --quiet")
