@@ -17,6 +17,8 @@ help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 repro: $(READY) ## run the pipeline, only what is out of date, and print the verdict
+	@# a tarball has no git, which DVC must be told
+	@[ -e .git ] || dvc config --local core.no_scm true
 	@# before DVC deletes the results of a stage whose params it then cannot read
 	@other=$$(python -m stages.cli.before_repro) && { [ -z "$$other" ] || { echo "$$other"; dvc repro --force fetch; }; }
 	@dvc repro
@@ -26,7 +28,7 @@ test: $(READY) ## lint, types and tests (about five minutes)
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 slow: $(READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow

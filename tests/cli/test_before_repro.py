@@ -118,6 +118,7 @@ def test_make_repro_fetches_another_archive_and_stops_at_an_error(fetched: Path)
         path.chmod(0o755)
     for name in ("requirements.txt", ".venv/.ready"):  # set up in this order, so that nothing is to be done
         Path(name).touch()
+    Path(".git").mkdir()
     make_folder(Path("metrics"), {"report.md": b"**The answer.**\n"})
 
     def make() -> tuple[int, list[str]]:

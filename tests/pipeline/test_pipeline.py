@@ -37,8 +37,8 @@ def list_names(entries: list[Any]) -> list[str]:
 OBSERVERS = {
     "cli": "puts the sections of params.yaml together, checks them, and says how a stage ended",
     "runtime": "messages, locks, places to be killed at, where the repository is",
-    "tracking": "tells MLflow: test_integrity shows the same bytes with tracking on, off and failing",
-    "doctor": "is no part of a stage",
+    "tracking": "logs to MLflow: test_integrity shows the same bytes with tracking on, off and failing",
+    "doctor": "runs outside of all stages",
 }
 """Areas that decide no byte of a result, and so are no deps; why."""
 
