@@ -1,6 +1,6 @@
 """The whole of params.yaml: read and checked before a stage does any work.
 
-Each area owns the schema of its section; here they are put together.
+Each area owns the schema of its section; here they are combined.
 """
 
 from pathlib import Path
@@ -50,13 +50,13 @@ def load_params(path: Path = PARAMS) -> Params:
         return Params.model_validate(found)
     except ValidationError as error:
         problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-        raise UserError(f"{path} does not fit:\n{problems}\nMend {path} and run again.") from error
+        raise UserError(f"{path} is not valid:\n{problems}\nFix {path} and run again.") from error
 
 
 class _PlainLoader(yaml.SafeLoader):
     """YAML in which every value is written where it is used, and once: no aliases, no repeated keys.
 
-    A page of aliases can stand for more values than memory holds, and of a repeated key all but the last are lost.
+    A few aliases can expand to more values than memory holds, and all but the last of a repeated key are lost.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -70,7 +70,7 @@ class _PlainLoader(yaml.SafeLoader):
         for key, _ in node.value:
             name = str(key.value)
             if name in keys:
-                raise ConstructorError(None, None, f"{name} is there twice", key.start_mark)
+                raise ConstructorError(None, None, f"{name} appears twice", key.start_mark)
             keys.add(name)
         return super().construct_mapping(node, deep)
 
@@ -81,12 +81,12 @@ def _read_yaml(path: Path) -> Any:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing. Run from the repository's root, or restore it with git.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 text: {error}. Mend it, or restore it with git.") from error
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}. Fix it, or restore it with git.") from error
     try:
         return yaml.load(text, _PlainLoader)
     except Exception as error:  # on odd text the constructors of numbers and dates raise almost anything
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise UserError(f"{path} is not valid YAML: {reason}. Mend it, or restore it with git.") from error
+        raise UserError(f"{path} is not valid YAML: {reason}. Fix it, or restore it with git.") from error
 
 
 def _describe(problem: Any) -> str:

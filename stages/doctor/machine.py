@@ -1,6 +1,6 @@
 """The doctor on Python, its packages, and the disk."""
 
-from __future__ import annotations  # a Python that is too old must get as far as being told so
+from __future__ import annotations  # even a Python that is too old must run this far, to print that it is
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 OLDEST, TOO_NEW = (3, 11), (3, 14)  # as in the Makefile
-FREE_GB = 2  # a trial of both arms takes 0.6 GB in all, its states for going on another 0.6 GB
+FREE_GB = 2  # a trial of both arms takes 0.6 GB in all, its checkpoints another 0.6 GB
 SET_UP = "rm -f .venv/.ready; make .venv/.ready"
 
 
@@ -68,4 +68,4 @@ def check_disk(root: Path) -> Iterator[Problem]:
     free = shutil.disk_usage(root).free / 1e9
     if free < FREE_GB:
         remedy = f"free {FREE_GB - free:.1f} GB; `dvc gc --workspace` drops cached results that dvc.lock does not name"
-        yield Problem(f"{free:.1f} GB; a trial needs up to {FREE_GB} GB", remedy)
+        yield Problem(f"{free:.1f} GB free; a trial needs up to {FREE_GB} GB", remedy)

@@ -1,6 +1,6 @@
-"""The doctor on the MLflow store: can it be read, does it find its artifacts, do its running runs run?"""
+"""The doctor on MLflow: can its database be read, does it find its artifacts, are its running runs alive?"""
 
-from __future__ import annotations  # a Python that is too old must get as far as being told so
+from __future__ import annotations  # even a Python that is too old must run this far, to print that it is
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from stages.doctor.problem import Problem
 
-SERVER_SECONDS = 5
+ANSWER_SECONDS = 5
 SILENT_MS = 3_600_000  # an hour: far longer than a run without a lock takes
 FOLDER = "/mlartifacts"
 PLACES = [  # where MLflow keeps absolute paths
@@ -29,7 +29,7 @@ PLACES = [  # where MLflow keeps absolute paths
 
 
 def check_store(root: Path) -> Iterator[Problem]:
-    """The database is whole, or the server answers, and MLflow can open it. One that does not exist yet is fine."""
+    """The database is intact, or the server responds, and MLflow can open it. No database yet is fine."""
     uri, database = os.environ.get("MLFLOW_TRACKING_URI", ""), find_database(root)
     if uri.startswith("http"):
         problem = ask_server(uri)
@@ -50,13 +50,13 @@ def check_store(root: Path) -> Iterator[Problem]:
 
 
 def find_database(root: Path) -> Path | None:
-    """The store's SQLite file, whether it exists or not; None for a server."""
+    """MLflow's SQLite file, whether it exists or not; None for a server."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def exists(root: Path) -> bool:
-    """Whether opening the store would not create one."""
+    """Whether there is a backend store, which opening would otherwise create."""
     database = find_database(root)
     return database is None or database.exists()
 
@@ -66,11 +66,11 @@ def ask_server(uri: str) -> Problem | None:
     import requests
 
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_SECONDS).raise_for_status()
+        requests.get(f"{uri.rstrip('/')}/health", timeout=ANSWER_SECONDS).raise_for_status()
     except requests.RequestException as error:
         server = urlsplit(uri)
         address = f"{server.scheme}://{server.netloc.rpartition('@')[2]}"
-        what = f"no MLflow server answers at {address} ({type(error).__name__})"
+        what = f"no MLflow tracking server responds at {address} ({type(error).__name__})"
         return Problem(what, "start it, or unset MLFLOW_TRACKING_URI to use mlflow.db")
     return None
 
@@ -78,10 +78,11 @@ def ask_server(uri: str) -> Problem | None:
 def check_database(database: Path) -> Problem | None:
     """What is wrong with a SQLite file. It is opened for writing, as SQLite then rolls back what a kill cut short."""
     try:
-        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+        uri = f"{database.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, ANSWER_SECONDS, uri=True)) as connection:
             (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
     except sqlite3.OperationalError as error:
-        remedy = "end the program that uses it, or make the file yours"
+        remedy = "end the program that uses it, or make the file yours to write"
         return Problem(f"{database.name} cannot be opened: {error}", remedy)
     except sqlite3.DatabaseError as error:
         verdict = str(error)
@@ -93,15 +94,15 @@ def check_database(database: Path) -> Problem | None:
 
 def _explain_renewal(database: Path | None) -> str:
     if not database:
-        return "ask who runs the server"
+        return "ask whoever runs the server"
     return (
         f"mv {database.name} {database.name}.damaged, "
-        "then `dvc repro --force --single-item evaluate` fills a new one from what is on disk"
+        "then `dvc repro --force --single-item evaluate` logs the results on disk to a new one"
     )
 
 
 def check_artifacts(root: Path) -> Iterator[Problem]:
-    """The store looks for its artifacts in this folder, not in one that it was moved or copied from."""
+    """The database points to the artifacts in this folder, not to those in one that it was moved or copied from."""
     database, here = root / "mlflow.db", root / "mlartifacts"
     if find_database(root) != database or not database.exists() or check_database(database):
         return
@@ -111,7 +112,7 @@ def check_artifacts(root: Path) -> Iterator[Problem]:
         there = Path(unquote(urlsplit(prefix).path))
         if there.resolve() == here.resolve():
             continue
-        what = f"the store looks for artifacts in {there}"
+        what = f"mlflow.db points to the artifacts in {there}"
         if here.exists():
             yield Problem(what, f"point it to {here}", partial(move_prefix, database, prefix, here.as_uri()))
         else:
@@ -128,7 +129,7 @@ def find_prefixes(connection: sqlite3.Connection, table: str, column: str) -> se
 
 
 def move_prefix(database: Path, old: str, new: str) -> None:
-    """Replace the start of every path in the store, all or none."""
+    """Replace the start of every path in the database, all or none."""
     with closing(sqlite3.connect(database)) as connection, connection:
         for table, column in PLACES:
             if find_prefixes(connection, table, column):
@@ -140,7 +141,7 @@ def move_prefix(database: Path, old: str, new: str) -> None:
 
 
 def check_runs(root: Path) -> Iterator[Problem]:
-    """No tracked run claims to be running when nothing does."""
+    """No run is marked as RUNNING that no process works on."""
     if not exists(root) or any(check_store(root)):
         return
     from stages.tracking.runs import MODEL_TAG
@@ -150,22 +151,22 @@ def check_runs(root: Path) -> Iterator[Problem]:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
         if is_orphan(root, client, run):
-            # evaluate opens the run of a model that is done once more, to add it
+            # evaluate opens a finished run once more, to add the model
             done = run.info.end_time is not None and MODEL_TAG in run.data.tags
             status = "FINISHED" if done else "KILLED"
             yield Problem(
-                f"run {run.info.run_name} ({run.info.run_id}) claims to be running, but nothing runs it",
-                f"mark it as {status}" + ("" if done else "; `make repro` goes on with it either way"),
+                f"run {run.info.run_name} ({run.info.run_id}) is marked as RUNNING, but no process works on it",
+                f"mark it as {status}" + ("" if done else "; `make repro` resumes it either way"),
                 partial(client.set_terminated, run.info.run_id, status, run.info.end_time if done else None),
             )
 
 
 def is_orphan(root: Path, client: Any, run: Any) -> bool:
-    """Whether a run that claims to be running was left by a process that is gone.
+    """Whether a run marked as RUNNING was left by a process that no longer exists.
 
     A training in this workspace, or in a DVC experiment's temporary copy of it, holds a lock. Every other run counts as
-    left when it has been silent for an hour: a comparison, a restored run, one that is added to, and on a server also
-    that of another machine.
+    left when nothing was logged for an hour: a comparison, a restored run, one that evaluate adds to, and on a server
+    also that of another machine.
     """
     from stages.tracking.runs import MODEL_TAG
 

@@ -1,6 +1,6 @@
 """The doctor on what killed processes leave in the workspace."""
 
-from __future__ import annotations  # a Python that is too old must get as far as being told so
+from __future__ import annotations  # even a Python that is too old must run this far, to print that it is
 
 import json
 import shutil
@@ -16,7 +16,7 @@ DOWNLOADS = Path("data/downloads")  # the user's own
 
 
 def check_partials(root: Path) -> Iterator[Problem]:
-    """No half-written output lies around; while DVC or a stage is at work here it may be theirs."""
+    """No half-written output is left; while DVC or a stage runs here it may be theirs."""
     found = [path.relative_to(root) for folder in OUTPUTS for path in sorted((root / folder).rglob("*.partial"))]
     left = [path for path in found if DOWNLOADS not in path.parents and ".partial" not in path.parent.as_posix()]
     if left and not is_at_work(root):
@@ -33,10 +33,10 @@ def remove(path: Path) -> None:
 
 
 def check_locks(root: Path) -> Iterator[Problem]:
-    """DVC's list of files in use can be read and names living processes.
+    """DVC's list of files in use can be read and names processes that exist.
 
-    DVC itself drops a process that is gone when it meets it, but waits for ever for one whose PID was given away, and
-    stops at a list that was cut short. Its other locks end with the process that holds them.
+    DVC itself drops a process that is gone, but waits forever for one whose PID was reused, and stops at a truncated
+    list. Its other locks end with the process that holds them.
     """
     path = root / ".dvc/tmp/rwlock"
     if not path.exists():
@@ -46,12 +46,12 @@ def check_locks(root: Path) -> Iterator[Problem]:
         pids = read_pids(json.loads(path.read_text()))
     except (ValueError, TypeError, KeyError, AttributeError):
         if not is_at_work(root):
-            yield Problem(f"{path.relative_to(root)} was cut short, and DVC refuses it", remedy, fix)
+            yield Problem(f"{path.relative_to(root)} is truncated, and DVC cannot read it", remedy, fix)
         return
     written = path.stat().st_mtime
     if pids and not any(is_alive(pid, written) for pid in pids):
         listed = ", ".join(map(str, sorted(pids)))
-        yield Problem(f"{path.relative_to(root)} names processes that are gone: {listed}", remedy, fix)
+        yield Problem(f"{path.relative_to(root)} is held by processes that no longer exist: {listed}", remedy, fix)
 
 
 def read_pids(locks: dict[str, dict[str, Any]]) -> set[int]:
@@ -67,7 +67,7 @@ def is_alive(pid: int, since: float) -> bool:
 
     try:
         process = psutil.Process(pid)
-        # a process that started later was given the PID of the one that is gone; clocks differ by a little
+        # a process that started later has reused the PID; clocks differ by a little
         return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1)
     except psutil.NoSuchProcess:
         return False

@@ -1,4 +1,4 @@
-"""Places at which the tests pull the plug."""
+"""Places at which the tests kill a stage."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the terminal shows while a stage works. Nothing here decides a byte of a result."""
+"""What the terminal shows while a stage works. Nothing here affects a result."""
 
 import sys
 from collections.abc import Iterable

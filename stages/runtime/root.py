@@ -7,7 +7,7 @@ from pathlib import Path
 def find_root() -> Path:
     """The main DVC repository: ``$DVC_ROOT``, else the nearest folder upwards with ``.dvc``, else the current one.
 
-    A temporary copy lacks what git ignores, such as archives and the tracking store, and is deleted at the end.
+    A temporary copy lacks what git ignores, such as archives and the MLflow database, and is deleted at the end.
     """
     if "DVC_ROOT" in os.environ:
         return Path(os.environ["DVC_ROOT"]).absolute()

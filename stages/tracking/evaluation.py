@@ -59,7 +59,7 @@ def list_files(arm: str, trial: int) -> list[Path]:
 
 
 def describe_photos(client: MlflowClient, run: Run, metrics: EvaluationRecord) -> None:
-    """Say in a run what its photos were: in tags, and of drawings in its name."""
+    """Record the source of the photos as tags, and drawings also in the run's name."""
     for key, value in {"source": metrics.source, "source_version": metrics.version}.items():
         client.set_tag(run.info.run_id, key, value)
     if metrics.source == "sample" and not run.info.run_name.endswith(DRAWINGS):
@@ -68,11 +68,12 @@ def describe_photos(client: MlflowClient, run: Run, metrics: EvaluationRecord) -
 
 def restore_journal(run: TrainRecord, history: pd.DataFrame) -> Journal:
     """The journal of a model that came from DVC's cache, from what is on disk."""
+    workspace = describe_workspace()
     journal = Journal(
-        name=name_run(run, "", run.model_sha256),
+        name=name_run(run, workspace["dvc_experiment"], run.model_sha256),
         token=f"restored/{run.name}/{run.model_sha256}",
         params={key: str(value) for key, value in run.params.items()},
-        tags={"arm": run.arm, "trial": str(run.trial), "restored": "true"} | describe_workspace(),
+        tags={"arm": run.arm, "trial": str(run.trial), "restored": "true"} | workspace,
     )
     for row in history.to_dict("records"):
         journal.add_epoch(int(row.pop("epoch")), {str(key): float(value) for key, value in row.items()})

@@ -25,8 +25,8 @@ EVERY_EPOCH = "train/loss"  # every epoch has it, so it shows which epochs are s
 class Journal:
     """All that is to be logged of a training. Files wait in a folder beside it.
 
-    ``token`` is a tag that follows from what is trained, so that the run is found again even if its creation was not
-    seen to succeed, and a training that has to be repeated adds no second run.
+    ``token`` is a tag that follows from what is trained, so that the run is found again even if the response to its
+    creation was lost, and a training that has to be repeated adds no second run.
     ``datasets``: the fields of MLflow's Dataset. ``epochs``: time in milliseconds and metrics, by epoch.
     ``model_sha256``: empty until the training is complete.
     """
@@ -50,7 +50,7 @@ class Journal:
 
 
 def load_journal(folder: Path) -> Journal | None:
-    """The journal in a folder, if there is a whole one."""
+    """The journal in a folder, or None if there is none or it is damaged."""
     try:
         return Journal(**json.loads((folder / JOURNAL).read_text()))
     except (OSError, ValueError, TypeError):

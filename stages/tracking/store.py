@@ -28,8 +28,8 @@ def find_store() -> str:
 
 
 def hide_credentials(text: str) -> str:
-    """Text in which no URI has a user name or password."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
+    """Text in which no URI has a user name or password, which may hold ``@`` and ``/`` as they are."""
+    return re.sub(r"//[^/:\s]*(:\S*)?@", "//", text)
 
 
 def identify_store() -> str:
@@ -48,7 +48,7 @@ def open_store() -> MlflowClient:
     mlflow.set_tracking_uri(uri)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # that pip is not installed
-    seconds = 5 if uri.startswith("http") else 120  # a server answers or is away; a new database takes a while
+    seconds = 5 if uri.startswith("http") else 120  # a server responds or is down; creating a database takes a while
     with FileLock(root / ".dvc" / "tmp" / "mlflow.lock", timeout=seconds):
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
@@ -88,7 +88,7 @@ def _find_cause(error: BaseException) -> str:
 
 @contextmanager
 def allow_slow_uploads() -> Iterator[None]:
-    """Give a server that has just answered `UPLOAD_SECONDS` to receive a file: the network behind it may be slow."""
+    """Allow `UPLOAD_SECONDS` for sending a file to a server that has just responded: the network may be slow."""
     name = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # read by MLflow at every request
     usual = os.environ[name]
     os.environ[name] = str(max(int(usual), UPLOAD_SECONDS))

@@ -93,7 +93,7 @@ class TrackedRun:
     def _sync(self) -> None:
         self.run_id = sync_journal(self.journal, self.folder / FILES)
         if self.monitor is None and not self.journal.model_sha256:
-            # what the machine did is of this process only: it is not in the journal
+            # system metrics are of this process only, so they are not in the journal
             logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
             self.monitor = SystemMetricsMonitor(
                 self.run_id, sampling_interval=5, samples_before_logging=1, resume_logging=True
@@ -106,7 +106,7 @@ def track_run(home: Path, journal: Journal) -> Iterator[TrackedRun]:
     """Open the run of a training, or continue the one whose journal for this server is below ``home``.
 
     It is marked as FAILED or KILLED when the block is left by an exception or a signal. A complete one that is only
-    repeated, as `dvc repro --force` does, stays FINISHED: what it says is true still.
+    repeated, as by `dvc repro --force`, stays FINISHED: its contents are still true.
     """
     folder = home / store.identify_store()
     tracked = TrackedRun(folder, load_journal(folder) or journal)
@@ -142,7 +142,7 @@ def start_journal(home: Path, run: TrainRecord, params: dict[str, Any]) -> Journ
 
 
 def name_run(run: TrainRecord, experiment: str, key: str) -> str:
-    """Arm and trial, the DVC experiment if there is one, and six digits that tell what is trained apart."""
+    """Arm and trial, the DVC experiment if there is one, and six digits of the hash of what is trained."""
     return " ".join(filter(None, [run.name, experiment, key[:6]]))
 
 
