@@ -52,7 +52,7 @@ def test_wrong_value_is_named(workspace: Path, key: str, value: Any, message: st
         load_params()
     assert message in str(caught.value)
     assert "params.yaml" in str(caught.value)
-    assert "Mend params.yaml" in str(caught.value)
+    assert "Fix params.yaml" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", [name for name, magnitudes in IDENTITY.items() if magnitudes])
@@ -91,7 +91,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwi
         ("seed: 2024-13-45", "month must be in 1..12"),
         ("seed: !!bool x", "is not valid YAML: "),
         ("seed: !!python/object/apply:os.mkdir [owned]", "could not determine a constructor"),
-        ("seed: 0\ntrain:\n  epochs: 1\n  epochs: 2", "epochs is there twice .* line 4, column 3"),
+        ("seed: 0\ntrain:\n  epochs: 1\n  epochs: 2", "epochs appears twice .* line 4, column 3"),
         ("a: &a 1\nseed: *a", r"write the value itself in place of \*a .* line 2, column 7"),
         (BOMB, r"write the value itself in place of \*a"),
         (f"seed: {'x' * 100_000}", "seed: .*found 'x{96}\\.\\.\\.\n"),
@@ -118,7 +118,7 @@ def test_missing_file_is_named(workspace: Path) -> None:
         load_params()
 
 
-def test_all_problems_are_told_at_once(workspace: Path) -> None:
+def test_all_problems_are_named_at_once(workspace: Path) -> None:
     change_params({"train.epochs": 0, "split.test_fraction": 2})
     with pytest.raises(UserError) as caught:
         load_params()

@@ -1,4 +1,4 @@
-"""Every check meets a real fault, says so, and mends it where nothing can be lost."""
+"""Every check meets a real fault, reports it, and fixes it where no data can be lost."""
 
 import fcntl
 import json
@@ -18,13 +18,15 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
+from stages.doctor import __main__ as doctor
 from stages.doctor import machine, store
 from stages.doctor.problem import Problem
 from stages.doctor.workspace import check_locks, check_partials
 from stages.tracking import store as tracking
 from stages.tracking.runs import MODEL_TAG
 from tests.conftest import ROOT
-from tests.pipeline.test_security import find_port
+from tests.support.mlflow_server import find_port
+from tests.support.trainer import make_database
 
 HOUR_MS = 3_600_000
 SLEEPER = "import sys, time; print('ready', flush=True); time.sleep(120)"
@@ -41,6 +43,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        shutil.copy(make_database(), home / "mlflow.db")
         client = tracking.open_store()
         experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
         run = client.create_run(experiment, run_name="original-0", tags={"arm": "original", "trial": "0"})
@@ -62,19 +65,40 @@ def home(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return copy
 
 
-def examine(*options: str, isolated: bool = False) -> subprocess.CompletedProcess[str]:
-    """The doctor as `make doctor` calls it, in the current directory."""
-    command = [sys.executable, *(["-S"] if isolated else []), "-m", "stages.doctor", *options]
+def run_doctor(*options: str) -> subprocess.CompletedProcess[str]:
+    """The doctor as `make doctor` calls it, in the current directory; ``options`` are Python's."""
+    command = [sys.executable, *options, "-m", "stages.doctor"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+Examine = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def examine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Examine:
+    """The doctor in this process, as importing MLflow takes seconds: its exit status, and what it printed."""
+
+    def call(*options: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["doctor", *options])
+        status = 0
+        try:
+            doctor.main()
+        except SystemExit as error:
+            status = int(error.code or 0)
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        return status, printed.out
+
+    return call
 
 
 def find_marks(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if line.startswith("✗")]
 
 
-def mend(problems: Iterator[Problem]) -> list[str]:
-    """Do every remedy; returns what was wrong."""
+def fix(problems: Iterator[Problem]) -> list[str]:
+    """Apply every fix; returns what was wrong."""
     found = list(problems)
     for problem in found:
         assert problem.fix is not None
@@ -111,40 +135,38 @@ def fresh(workspace: Path) -> Path:
 
 def test_a_fresh_workspace_is_healthy_and_stays_as_it_is(fresh: Path) -> None:
     before = sorted(fresh.rglob("*"))
-    done = examine()
+    done = run_doctor()
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 9)
     assert {line[:2] for line in done.stdout.splitlines()} == {"✓ "}
     assert sorted(fresh.rglob("*")) == before, "above all, no store is made"
 
 
-def test_many_faults_are_told_and_mended_in_one_go(home: Path) -> None:
+def test_many_faults_are_reported_and_fixed_in_one_go(home: Path, examine: Examine) -> None:
     (home / "data/raw.partial").mkdir(parents=True)
     (home / ".dvc/tmp/rwlock").write_text("")
     make_run(MlflowClient(f"sqlite:///{home}/mlflow.db"), "augmented-3")
-    told = examine()
-    assert told.returncode == 1
-    assert told.stderr == ""
-    wrong = ["✗ half-written outputs", "✗ DVC's locks", "✗ artifacts of the tracking store", "✗ tracked runs"]
-    assert find_marks(told.stdout) == wrong
-    assert told.stdout.count("(make doctor FIX=1 does it)") == 4
-    fixed = examine("--fix")
-    assert (fixed.returncode, find_marks(fixed.stdout), fixed.stdout.count("→ done: ")) == (0, wrong, 4)
-    healthy = examine()
-    assert (healthy.returncode, find_marks(healthy.stdout), healthy.stderr) == (0, [], "")
+    status, printed = examine()
+    wrong = ["✗ half-written outputs", "✗ DVC's locks", "✗ MLflow artifact store", "✗ MLflow runs"]
+    assert (status, find_marks(printed)) == (1, wrong)
+    assert printed.count("(make doctor FIX=1 does it)") == 4
+    status, printed = examine("--fix")
+    assert (status, find_marks(printed), printed.count("→ done: ")) == (0, wrong, 4)
+    status, printed = examine()
+    assert (status, find_marks(printed)) == (0, [])
 
 
-def test_what_cannot_be_mended_remains_and_the_rest_is(home: Path) -> None:
+def test_what_cannot_be_fixed_remains_and_the_rest_is_fixed(home: Path, examine: Examine) -> None:
     (home / "requirements.txt").write_text("psutil==0.1 \\\n")
     (home / "data/raw.partial").mkdir(parents=True)
-    done = examine("--fix")
-    assert done.returncode == 1
-    assert f"psutil {psutil.__version__} instead of 0.1" in done.stdout
-    assert "→ rm -f .venv/.ready; make .venv/.ready" in done.stdout
+    status, printed = examine("--fix")
+    assert status == 1
+    assert f"psutil {psutil.__version__} instead of 0.1" in printed
+    assert "→ rm -f .venv/.ready; make .venv/.ready" in printed
     assert not (home / "data/raw.partial").exists()
 
 
 def test_without_any_package_it_names_the_remedy(home: Path) -> None:
-    done = examine(isolated=True)
+    done = run_doctor("-S")
     assert (done.returncode, done.stderr) == (1, "")
     assert "No module named 'packaging'\n    → rm -f .venv/.ready; make .venv/.ready\n" in done.stdout
     assert "✓ Python\n" in done.stdout
@@ -207,7 +229,7 @@ def test_partials_of_killed_stages_are_removed_and_nothing_else(fresh: Path) -> 
     for path in [left[0] / "cats/a.jpg.partial", *left[1:], *kept]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
-    assert len(mend(check_partials(fresh))) == 3
+    assert len(fix(check_partials(fresh))) == 3
     assert [path.exists() for path in left] == [False] * 3
     assert [path.exists() for path in kept] == [True] * 3
 
@@ -218,7 +240,7 @@ def test_a_stage_at_work_keeps_its_partials(fresh: Path, start_process: Callable
     assert list(check_partials(fresh)) == []
     stage.kill()
     stage.wait()
-    assert mend(check_partials(fresh)) == ["data/raw.partial was left by a stage that was killed"]
+    assert fix(check_partials(fresh)) == ["data/raw.partial was left by a stage that was killed"]
 
 
 def write_rwlock(home: Path, *, write: int | None = None, read: int | None = None) -> Path:
@@ -242,7 +264,7 @@ def make_dead_pid() -> int:
 def test_locks_of_dead_processes(fresh: Path, mode: str) -> None:
     pid = make_dead_pid()
     path = write_rwlock(fresh, **{mode: pid})
-    assert mend(check_locks(fresh)) == [f".dvc/tmp/rwlock names processes that are gone: {pid}"]
+    assert fix(check_locks(fresh)) == [f".dvc/tmp/rwlock is held by processes that no longer exist: {pid}"]
     assert not path.exists()
     assert list(check_locks(fresh)) == []
 
@@ -252,17 +274,17 @@ def test_locks_of_a_living_process_stay(fresh: Path) -> None:
     assert list(check_locks(fresh)) == []
 
 
-def test_lock_whose_pid_was_given_away(fresh: Path) -> None:
+def test_lock_whose_pid_was_reused(fresh: Path) -> None:
     """DVC would wait for this process, which has nothing to do with it."""
     path = write_rwlock(fresh, write=os.getpid())
     os.utime(path, (0, psutil.Process().create_time() - 60))
-    assert len(mend(check_locks(fresh))) == 1
+    assert len(fix(check_locks(fresh))) == 1
 
 
 @pytest.mark.parametrize("content", ["", '{"write": {"a": {"pi', "[]", '{"write": {"a": {}}}', '{"write": 1}'])
-def test_locks_that_were_cut_short(fresh: Path, content: str) -> None:
+def test_locks_that_are_truncated(fresh: Path, content: str) -> None:
     (fresh / ".dvc/tmp/rwlock").write_text(content)
-    assert len(mend(check_locks(fresh))) == 1
+    assert len(fix(check_locks(fresh))) == 1
 
 
 @pytest.mark.parametrize("content", ["{}", '{"write": {}}', '{"write": {}, "read": {}}'])
@@ -319,7 +341,8 @@ def test_store_of_a_process_that_was_killed_while_writing(
     assert not (home / "mlflow.db-journal").exists()
 
 
-def test_store_in_use_is_not_called_damaged(home: Path) -> None:
+def test_store_in_use_is_not_called_damaged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "ANSWER_SECONDS", 0.1)
     with closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         problem = store.check_database(home / "mlflow.db")
@@ -331,7 +354,7 @@ def test_a_server_that_is_down(workspace: Path, monkeypatch: pytest.MonkeyPatch)
     port = find_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}/")
     (problem,) = store.check_store(workspace)
-    assert problem.what == f"no MLflow server answers at http://127.0.0.1:{port} (ConnectionError)"
+    assert problem.what == f"no MLflow tracking server responds at http://127.0.0.1:{port} (ConnectionError)"
     assert list(store.check_runs(workspace)) == list(store.check_artifacts(workspace)) == []
 
 
@@ -362,7 +385,7 @@ def test_moved_folder(home: Path, original: Path) -> None:
     for file in (*home.glob("mlartifacts/**/note.txt"), *home.glob("mlartifacts/**/weights.txt")):
         file.write_text("of the copy")
     assert read_artifacts(home) == ["of the original"] * 2, "the fault: a copy reads and writes the original's"
-    assert mend(store.check_artifacts(home)) == [f"the store looks for artifacts in {original / 'mlartifacts'}"]
+    assert fix(store.check_artifacts(home)) == [f"mlflow.db points to the artifacts in {original / 'mlartifacts'}"]
     assert read_artifacts(home) == ["of the copy"] * 2
     assert list(store.check_artifacts(home)) == []
     client = MlflowClient(f"sqlite:///{home}/mlflow.db")
@@ -381,7 +404,7 @@ def test_moved_folder_whose_artifacts_stayed_behind(home: Path, original: Path) 
 
 
 def make_run(client: MlflowClient, name: str, age_ms: int = 0, **tags: str) -> str:
-    """A run that claims to be running."""
+    """A run that is marked as RUNNING."""
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
     started = int(time.time() * 1000) - age_ms
     arm, _, trial = name.rpartition("-")
@@ -405,7 +428,7 @@ def test_orphaned_runs(home: Path, name: str, age_ms: int, tags: dict[str, str],
     client = tracking.open_store()
     run = make_run(client, name, age_ms, **tags)
     (home / ".dvc/tmp/original-0.lock").write_text("1")  # left by a process that is gone: nobody holds it
-    mend(store.check_runs(home))
+    fix(store.check_runs(home))
     assert client.get_run(run).info.status == status
 
 
@@ -419,7 +442,7 @@ def test_run_that_was_opened_again(home: Path) -> None:
         client.update_run(run, "RUNNING")
     client.set_tag(adding, MODEL_TAG, "aaa")
     client.set_tag(done, MODEL_TAG, "bbb")
-    mend(store.check_runs(home))
+    fix(store.check_runs(home))
     found = [client.get_run(run).info for run in ended]
     assert [info.status for info in found] == ["RUNNING", "FINISHED", "KILLED"]
     assert [info.end_time == end for info, end in zip(found, ended.values(), strict=True)] == [True, True, False]
@@ -444,18 +467,18 @@ def test_run_of_a_living_trainer_survives(
         "file.write(str(os.getpid())); file.flush(); print('ready', flush=True); time.sleep(120)"
     )
     trainer = start_process(program, str(home / folder / "original-7.lock"))
-    mend(store.check_runs(home))
+    fix(store.check_runs(home))
     assert [client.get_run(run).info.status for run in (live, dead)] == ["RUNNING", "KILLED"]
     trainer.kill()
     trainer.wait()
-    assert len(mend(store.check_runs(home))) == 1
+    assert len(fix(store.check_runs(home))) == 1
     assert client.get_run(live).info.status == "KILLED"
     with (home / folder / "original-7.lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the doctor keeps no lock itself
 
 
 def test_runs_of_other_machines_on_a_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here can know whether they live, unless they have been silent for long."""
+    """Nothing here can know whether they are alive, unless nothing was logged for long."""
     client = tracking.open_store()
     young, old = make_run(client, "original-0"), make_run(client, "original-1", 2 * HOUR_MS)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")

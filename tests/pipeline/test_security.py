@@ -26,16 +26,12 @@ from stages.doctor.store import check_runs, check_store
 from stages.tracking import runs
 from stages.tracking import store as tracking
 from tests.conftest import ROOT
+from tests.support.mlflow_server import find_port
+from tests.support.trainer import make_database
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "MLFLOW_"))}
 # the real Makefile in another folder; what it sets up there is already here
 MAKE = ["make", "--file", str(ROOT / "Makefile"), "--old-file", ".venv/.ready"]
-
-
-def find_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def ask(port: int, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, dict[str, str]]:
@@ -53,6 +49,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a real `make ui` on a store of its own. The set-up is that of these tests."""
     folder, port = tmp_path_factory.mktemp("ui"), find_port()
     (folder / ".dvc").mkdir()
+    shutil.copy(make_database(), folder / "mlflow.db")
     command = [*MAKE, "ui", f"PORT={port}"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     process = subprocess.Popen(
@@ -219,6 +216,7 @@ def find_pickles(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def test_stored_model_holds_no_pickled_code(workspace: Path) -> None:
+    shutil.copy(make_database(), workspace / "mlflow.db")
     client = tracking.open_store()
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
     run = client.create_run(experiment.experiment_id, tags={runs.MODEL_TAG: "aaa"})

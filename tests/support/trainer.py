@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any, TypeAlias
 from unittest import mock
 
 import numpy as np
@@ -21,24 +23,26 @@ import torch
 from mlflow.tracking import MlflowClient
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from stages import train
 from stages.cli.stage import run_stage
 from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
 from tests.conftest import ROOT, change_params, make_photo
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(  # the last two are what MLflow imports when it first opens a store
+CONTEXT.set_forkserver_preload(  # those of MLflow: what it imports when it first opens a store, and its server
     [
         "stages.train",
         "tests.support.trainer",
         "mlflow.store.tracking.sqlalchemy_store",
         "mlflow.tracing.processor.base_mlflow",
+        "mlflow.server.fastapi_app",
     ]
 )
 
+Process: TypeAlias = multiprocessing.context.ForkServerProcess
+
 EPOCHS, STEPS = 2, 4
 DEFAULTS = {"RESUME_SECONDS": "0", "REQUIRE_TRACKING": "1"}
-COMMAND = ["train", "--arm", "original", "--trial", "0", "data/split/0.csv"]
+TRAIN = ["train", "--arm", "original", "--trial", "0", "data/split/0.csv"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class Outcome:
     stderr: str
 
 
-def wait_for(process: "multiprocessing.context.ForkServerProcess") -> int:
-    """The exit status of a trainer, or minus the signal that killed it."""
+def wait_for(process: Process) -> int:
+    """The exit status of a process, or minus the signal that killed it."""
     process.join(timeout=120)
-    assert process.exitcode is not None, "the trainer hangs"
+    assert process.exitcode is not None, "the process hangs"
     return process.exitcode
 
 
@@ -86,11 +90,21 @@ def prepare_photos() -> None:
     change_params({"train.image_size": 32, "train.batch_size": 8, "train.epochs": EPOCHS, "train.checkpoint_every": 1})
 
 
-def start_trainer(**environment: str) -> "multiprocessing.context.ForkServerProcess":
+def start_trainer(**environment: str) -> Process:
     """Start train_original of trial 0 in the current folder; it saves a checkpoint after every step."""
+    return start_stages([TRAIN], **environment)
+
+
+def start_stages(commands: list[list[str]], **environment: str) -> Process:
+    """Start stages in the current folder, one after the other in one process; a command is a stage and its options."""
+    return fork(_run, str(Path.cwd()), commands, DEFAULTS | environment)
+
+
+def fork(program: Callable[..., None], *arguments: Any) -> Process:
+    """Call a function of a module in a process that has torch and MLflow already: importing them takes seconds."""
     with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # else the server fails to import ahead, and says nothing
         forkserver.ensure_running()
-    process = CONTEXT.Process(target=_train, args=(str(Path.cwd()), {**DEFAULTS, **environment}))
+    process = CONTEXT.Process(target=program, args=arguments)
     process.start()
     return process
 
@@ -114,7 +128,7 @@ def wait_until(happens: Callable[[], bool], what: str, seconds: float = 120) -> 
         time.sleep(0.05)
 
 
-def _train(folder: str, environment: dict[str, str]) -> None:
+def _run(folder: str, commands: list[list[str]], environment: dict[str, str]) -> None:
     os.chdir(folder)
     for name in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_TRACKING", "FAILPOINT"))]:
         del os.environ[name]
@@ -122,14 +136,14 @@ def _train(folder: str, environment: dict[str, str]) -> None:
     for handle, name in ((1, "out.txt"), (2, "err.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
     torch.set_num_threads(1)
-    sys.argv = COMMAND
     capabilities = dict(torch.cpu.get_capabilities())
     capabilities["cpu_name"] = environment.get("CPU_NAME", capabilities["cpu_name"])
     with (
         mock.patch("stages.model.network.resnet50", make_small_resnet),
         mock.patch("torch.cpu.get_capabilities", lambda: capabilities),
     ):
-        run_stage(train.main)
+        for sys.argv in commands:
+            run_stage(importlib.import_module(f"stages.{sys.argv[0]}").main)
 
 
 class NarrowBlock(Bottleneck):  # type: ignore[misc]  # torchvision has no types
