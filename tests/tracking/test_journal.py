@@ -1,16 +1,13 @@
-"""A real tracking server that goes away and comes back: no weight changes, no point is lost or told twice."""
+"""A real tracking server that goes down and comes back: no weight changes, no point is lost or logged twice."""
 
 import os
+import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from stages.base.files import write_json
 from stages.tracking import journal, training
@@ -18,14 +15,28 @@ from stages.tracking import store as tracking
 from stages.tracking.journal import Journal, load_journal, replay_journals
 from stages.tracking.training import TrackedRun, track_run
 from stages.training.checkpoints import Stop, open_checkpoints
-from tests.support.trainer import make_workspace, read_results, run_trainer, start_trainer, wait_for, wait_until
+from tests.support.mlflow_server import Server
+from tests.support.trainer import (
+    make_database,
+    make_workspace,
+    read_results,
+    run_trainer,
+    start_trainer,
+    wait_for,
+    wait_until,
+)
 
-QUIET = {"RESUME_SECONDS": "1000"}  # states are of no interest here
+QUIET = {"RESUME_SECONDS": "1000"}  # checkpoints are of no interest here
 OUTAGE = {**QUIET, "REQUIRE_TRACKING": ""}
 
 
-def make_journal() -> Journal:
-    return Journal("original-0", "original-0/abc", {"seed": "0"}, {"arm": "original"})
+def make_journal(model_sha256: str = "") -> Journal:
+    """Of a training of one epoch, which is complete if it has made a model."""
+    entry = Journal("original-0", "original-0/abc", {"seed": "0"}, {"arm": "original"})
+    entry.add_epoch(1, {"train/loss": 0.9})
+    if model_sha256:
+        entry.end(model_sha256)
+    return entry
 
 
 def write_journal(home: Path, journal: Journal) -> Path:
@@ -35,43 +46,11 @@ def write_journal(home: Path, journal: Journal) -> Path:
     return file
 
 
-class Server:
-    """`mlflow server` on loopback, with a SQLite backend or the one that BACKEND_STORE_URI names."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        backend = os.environ.get("BACKEND_STORE_URI", f"sqlite:///{self.folder}/server.db")
-        command = ["mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", backend, "--artifacts-destination", str(self.folder / "artifacts")]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-        log = (self.folder / "server.log").open("ab")
-        self.process = subprocess.Popen(
-            command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
-        wait_until(self.answers, "the server starts")
-
-    def answers(self) -> bool:
-        try:
-            return requests.get(f"{self.uri}/health", timeout=1).ok
-        except requests.RequestException:
-            return False
-
-    def send(self, signum: int) -> None:
-        """Send a signal to the server and its workers."""
-        assert self.process is not None
-        os.killpg(self.process.pid, signum)
-        if signum == signal.SIGKILL:
-            self.process.wait()
-            self.process = None
+@pytest.fixture
+def tracked_workspace(workspace: Path) -> Path:
+    """With a database, as making one takes seconds."""
+    shutil.copy(make_database(), workspace / "mlflow.db")
+    return workspace
 
 
 @pytest.fixture
@@ -109,7 +88,7 @@ COMPLETE = ("FINISHED", [1, 2], ["checkpoints/epoch-001.safetensors", "layers.cs
         pytest.param("step 2.1", signal.SIGSTOP, id="hangs in the middle", marks=pytest.mark.slow),
     ],
 )
-def test_a_server_that_is_away_changes_no_weight_and_misses_no_point(
+def test_an_outage_changes_no_weight_and_loses_no_point(
     place: str, how: int, server: Server, photos_to_train: Path, whole: dict[str, bytes]
 ) -> None:
     if place:
@@ -123,9 +102,7 @@ def test_a_server_that_is_away_changes_no_weight_and_misses_no_point(
         assert run_trainer(MLFLOW_TRACKING_URI=server.uri, **OUTAGE).status == 0
     assert read_results() == whole
     said = Path("err.txt").read_text()
-    assert said.count("warning: the tracking server is unreachable") == len(said.splitlines()) == 1, (
-        "told once, without a traceback"
-    )
+    assert said.count("warning: the tracking server is unreachable") == len(said.splitlines()) == 1, "one line, once"
     (kept,) = Path(".resume").rglob("journal.json")
     found = load_journal(kept.parent)
     assert found is not None
@@ -146,7 +123,7 @@ def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
-def test_a_server_that_comes_back_is_told_at_the_next_epoch(
+def test_after_an_outage_the_next_epoch_logs_what_is_unsynced(
     server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REQUIRE_TRACKING")
@@ -166,33 +143,77 @@ def test_a_server_that_comes_back_is_told_at_the_next_epoch(
     assert not (workspace / "run").exists()
 
 
-def test_a_run_whose_creation_was_not_seen_is_found_again(workspace: Path) -> None:
+def test_a_run_whose_creation_was_not_seen_is_found_again(tracked_workspace: Path) -> None:
     assert journal.sync_journal(make_journal()) == journal.sync_journal(make_journal())
 
 
-def test_what_is_told_to_one_store_waits_for_no_other(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = make_journal()
-    entry.end("abc")
-    file = write_journal(workspace / ".resume/original-0/abc", entry)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/other.db")
-    replay_journals()
-    assert file.exists()
+def test_a_replay_removes_only_the_journal_of_its_own_server(
+    tracked_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tracked_workspace / ".resume/original-0/abc"
+    other = f"sqlite:///{shutil.copy(make_database(), tracked_workspace / 'other.db')}"
+    here = write_journal(home, make_journal("abc"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    there = write_journal(home, make_journal("abc"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     replay_journals()
+    assert (here.exists(), there.exists()) == (False, True)
+    assert [run[:2] for run in read_server()] == [("FINISHED", [1])]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    replay_journals()
+    assert [run[:2] for run in read_server()] == [("FINISHED", [1])]
+    assert not home.exists(), "nothing is left in it"
+
+
+def test_a_replay_keeps_the_checkpoint_beside_the_journal(tracked_workspace: Path) -> None:
+    """A complete training is repeated, as by `dvc repro --force`, and killed: it resumes from there."""
+    home = tracked_workspace / ".resume/original-0/abc"
+    file = write_journal(home, make_journal("abc"))
+    (home / "checkpoint-0.pt").write_bytes(b"checkpoint")
+    replay_journals()
     assert not file.exists()
-    assert [run[0] for run in read_server()] == ["FINISHED"]
+    assert (home / "checkpoint-0.pt").read_bytes() == b"checkpoint"
 
 
-def test_a_password_is_not_repeated(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_password_orphans_no_journal(server: Server, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//alice:old@"))
+    file = write_journal(workspace / ".resume/original-0/abc", make_journal("abc"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//alice:new@") + "/")
+    replay_journals()
+    assert not file.exists()
+    assert [run[:2] for run in read_server()] == [("FINISHED", [1])]
+
+
+def test_servers_are_told_apart_by_all_but_their_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    def identify(uri: str) -> str:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        return tracking.identify_store()
+
+    same = ["http://host:1", "http://host:1/", "http://alice:s3cret@host:1", "http://alice:p@ss@host:1/"]
+    others = ["http://host:2", "https://host:1", "http://other:1", "http://host:1/path", "sqlite:////a/b@c.db"]
+    assert len({identify(uri) for uri in same}) == 1
+    assert len({identify(uri) for uri in [same[0], *others, "sqlite:////a/c.db"]}) == 7
+
+
+@pytest.mark.parametrize("credentials", ["alice:s3cret", "alice:p@s3cret", "alice@example.org:s3cret", "s3cret"])
+def test_a_password_is_not_repeated(credentials: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REQUIRE_TRACKING")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:s3cret@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{credentials}@127.0.0.1:1")
     reason = tracking.attempt(tracking.open_store)
-    assert "127.0.0.1" in reason
+    assert "http://127.0.0.1:1: " in reason
     assert "s3cret" not in reason
     assert "alice" not in reason
 
 
-def test_patience_ends(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_with_a_slash_is_not_repeated() -> None:
+    """SQLAlchemy, which connects to databases, allows it."""
+    assert tracking.hide_credentials("postgresql://alice:s3/cret@host/db: no") == "postgresql://host/db: no"
+
+
+def test_the_outage_budget_ends(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("REQUIRE_TRACKING")
     tracked = TrackedRun(workspace / "run", make_journal())
     tried: list[int] = []
@@ -235,32 +256,30 @@ def test_four_trainings_at_once_lose_no_point(
 
 
 def test_the_journal_of_a_living_training_is_left_to_it(workspace: Path) -> None:
-    with open_checkpoints("original-0", {}, Stop()) as slots:
-        entry = make_journal()
-        entry.end("abc")
-        file = write_journal(slots.folder, entry)
+    with open_checkpoints("original-0", {}, Stop()) as checkpoints:
+        file = write_journal(checkpoints.folder, make_journal("abc"))
         replay_journals()
         assert file.exists()
         assert not Path("mlflow.db").exists()
+    shutil.copy(make_database(), workspace / "mlflow.db")
     replay_journals()
-    assert not slots.folder.exists()
+    assert not checkpoints.folder.exists()
     assert [run[0] for run in read_server()] == ["FINISHED"]
 
 
 def test_the_journal_of_a_training_that_was_cut_short_is_left_to_it(workspace: Path) -> None:
-    """With the states beside it, from which it goes on."""
+    """With the checkpoints beside it, from which it resumes."""
     file = write_journal(workspace / ".resume/original-0/abc", make_journal())
     replay_journals()
     assert file.exists()
     assert not Path("mlflow.db").exists()
 
 
-def test_a_replay_reads_no_manifest(workspace: Path) -> None:
+def test_a_replay_reads_no_manifest(tracked_workspace: Path) -> None:
     """The photos of the training may be others by then, or gone."""
     Path("split.csv").write_text("path,class\na,b\n")
-    entry = make_journal()
+    entry = make_journal("abc")
     entry.datasets = [training.describe_dataset(Path("split.csv"), "0" * 64)]
-    entry.end("abc")
     Path("split.csv").unlink()
     run = tracking.open_store().get_run(journal.sync_journal(entry))
     (dataset,) = run.inputs.dataset_inputs

@@ -1,7 +1,8 @@
-"""The real MLflow store: one run per model, no point twice, and a store that several processes may create at once."""
+"""A real MLflow database: one run per model, no point twice, and several processes may create it at once."""
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,12 @@ from stages.tracking import store as tracking
 from stages.tracking import workspace as workspace_tags
 from stages.tracking.journal import Journal, sync_journal
 from tests.conftest import ROOT
+from tests.support.trainer import fork, make_database, wait_for, wait_until
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store") / "mlflow.db"
+    return Path(shutil.copy(make_database(), tmp_path_factory.mktemp("store") / "mlflow.db"))
 
 
 @pytest.fixture
@@ -68,18 +70,28 @@ def test_results_are_added_once(client: MlflowClient) -> None:
 
 def test_processes_may_create_the_store_together(workspace: Path) -> None:
     """MLflow's own creation breaks for good when several processes do it at once."""
-    program = "from stages.tracking.store import open_store; print(open_store().search_experiments()[0].name)"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for _ in range(10)
-    ]
-    outputs = [process.communicate(timeout=120)[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 10, outputs
+    processes = [fork(create_store, str(workspace), number) for number in range(10)]
+    wait_until(lambda: len(list(workspace.glob("*.ready"))) == 10, "all processes are ready")
+    Path("go").touch()
+    statuses = [wait_for(process) for process in processes]
+    outputs = [Path(f"{number}.txt").read_text() for number in range(10)]
+    assert statuses == [0] * 10, outputs
     assert outputs == [f"{tracking.EXPERIMENT}\n"] * 10, "one experiment, and not a word of chatter"
     assert (workspace / "mlflow.db").exists()
+    program = "from stages.tracking.store import open_store; print(open_store().search_experiments()[0].name)"
+    command = [sys.executable, "-c", program]
+    printed = subprocess.check_output(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.STDOUT)
+    assert printed.decode() == f"{tracking.EXPERIMENT}\n", "nor while MLflow is imported"
+
+
+def create_store(folder: str, number: int) -> None:
+    """Wait for the others, then open the store that does not exist yet."""
+    os.chdir(folder)
+    for handle in (1, 2):
+        os.dup2(os.open(f"{number}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), handle)
+    Path(f"{number}.ready").touch()
+    wait_until(Path("go").exists, "the start")
+    print(tracking.open_store().search_experiments()[0].name, flush=True)
 
 
 def test_store_is_at_the_root_of_the_main_repository(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
