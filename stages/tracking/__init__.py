@@ -2,7 +2,7 @@
 
 import os
 
-# Before mlflow is imported: no telemetry, no chatter, and a dead server found out in seconds, not in minutes
+# Before mlflow is imported: no telemetry, no chatter, and an unreachable server is noticed in seconds, not minutes
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
