@@ -106,7 +106,7 @@ def _open_kaggle(params: FetchParams) -> Source:
 
 
 def _open_sample(params: FetchParams) -> Source:
-    from stages.sources.synthetic.sample import read_sample  # draws, so only when asked
+    from stages.sources.drawings import read_sample  # draws, so only when asked
 
     listing = {name: File(len(data), partial(bytes, data)) for name, data in read_sample()}
     return Source("sample", "the sample", "1", listing)

@@ -11,8 +11,8 @@ from stages import fetch
 from stages.cli import before_repro
 from stages.cli.params import load_params
 from stages.runtime.errors import UserError
+from stages.sources import drawings
 from stages.sources.choice import open_source
-from stages.sources.synthetic import sample
 from tests.conftest import ROOT, change_params
 from tests.support.pictures import make_folder, make_jpeg, make_zip
 
@@ -88,7 +88,7 @@ def test_a_folder_in_place_of_a_zip_is_seen(fetched: Path, capsys: pytest.Captur
 def test_photographs_that_another_way_brought_are_remembered(
     workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample, "PER_CLASS", 2)
+    monkeypatch.setattr(drawings, "PER_CLASS", 2)
     change_params({"fetch.sources": ["archive", "sample"]})
     record("sample", "1")
     assert ask(capsys) == ""

@@ -23,9 +23,9 @@ from stages.fetch import FILES
 from stages.photos.manifest import PHOTOS, PhotoTable
 from stages.photos.origin import describe_source
 from stages.runtime.errors import UserError
+from stages.sources import drawings
 from stages.sources.choice import Source
 from stages.sources.reading import check_photos
-from stages.sources.synthetic import sample
 from tests.conftest import ROOT, change_params
 from tests.support.pictures import encode, make_folder, make_jpeg, make_zip
 
@@ -102,7 +102,7 @@ def test_the_archive_is_looked_for_in_the_main_repository(
 def test_the_sample_comes_last_and_never_poses_as_real(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sample, "PER_CLASS", 2)
+    monkeypatch.setattr(drawings, "PER_CLASS", 2)
     change_params({"fetch.sources": ["archive", "sample"]})
     fetch.main()
     lines = capsys.readouterr().out.splitlines()
@@ -117,7 +117,7 @@ def test_the_sample_comes_last_and_never_poses_as_real(
 def test_drawings_never_take_the_place_of_photographs_unasked(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sample, "PER_CLASS", 2)
+    monkeypatch.setattr(drawings, "PER_CLASS", 2)
     run(CATS | DOGS)
     before = snapshot()
     Path("data/downloads/photos.zip").unlink()
@@ -145,7 +145,7 @@ def test_drawings_never_take_the_place_of_photographs_unasked(
 
 
 def test_drawings_alone_leave_no_mark(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "PER_CLASS", 2)
+    monkeypatch.setattr(drawings, "PER_CLASS", 2)
     change_params({"fetch.sources": ["archive", "sample"]})
     fetch.main()
     fetch.main()

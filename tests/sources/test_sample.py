@@ -19,7 +19,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages.sources.synthetic.sample import read_sample
+from stages.sources.drawings import read_sample
 
 Entry = tuple[str, bytes]
 
@@ -59,7 +59,7 @@ def test_sizes_and_aspects_vary_within_each_class(entries: list[Entry], images: 
 
 DIGEST_OF_SOME = """
 import hashlib
-from stages.sources.synthetic.sample import draw_jpeg
+from stages.sources.drawings import draw_jpeg
 some = [("cat", index) for index in range(61, 71)] + [("dog", index) for index in range(1, 11)]
 print(hashlib.sha256(b"".join(draw_jpeg(kind, index) for kind, index in some)).hexdigest())
 """

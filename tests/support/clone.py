@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.sources.synthetic.sample import read_sample
+from stages.sources.drawings import read_sample
 from tests.conftest import ROOT, change_params
 
 SMALL = {
