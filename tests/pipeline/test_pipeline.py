@@ -37,7 +37,7 @@ def list_names(entries: list[Any]) -> list[str]:
 OBSERVERS = {
     "cli": "puts the sections of params.yaml together, checks them, and says how a stage ended",
     "runtime": "messages, locks, places to be killed at, where the repository is",
-    "tracking": "logs to MLflow: test_integrity shows the same bytes with tracking on, off and failing",
+    "tracking": "logs to MLflow: tracking/test_outputs shows the same bytes with it on, off and failing",
     "doctor": "runs outside of all stages",
 }
 """Areas that decide no byte of a result, and so are no deps; why."""

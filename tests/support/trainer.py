@@ -62,7 +62,8 @@ def wait_for(process: Process) -> int:
 
 
 def make_workspace(folder: Path) -> Path:
-    """Make an empty folder one that a training can run in."""
+    """Make a folder, which may be there and empty, one that a training can run in."""
+    folder.mkdir(exist_ok=True)
     shutil.copy(ROOT / "params.yaml", folder)
     (folder / ".dvc").mkdir()
     with contextlib.chdir(folder):
