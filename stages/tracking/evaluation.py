@@ -30,11 +30,12 @@ def log_evaluation(
         metrics: of the model. run: what was trained. robustness: accuracy under each operation.
         example: normalized float32 `[2, 3, H, W]`.
     """
+    replay_journals()
+    client = open_store()
+    # slow to import, and not needed where the server is unreachable
     from stages.comparison.sections.scores import plot_confusion
     from stages.comparison.sections.training import plot_learning_curves
 
-    replay_journals()
-    client = open_store()
     history = HistoryTable.load(get_history_path(run.arm, run.trial))
     find = partial(runs.find_run, client, run.arm, run.trial, run.model_sha256)
     if find() is None:
