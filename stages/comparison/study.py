@@ -156,6 +156,5 @@ def load_robustness(trial: int, class_names: list[str]) -> pd.DataFrame:
 
 def _stack(tables: list[pd.DataFrame], trials: list[int]) -> pd.DataFrame:
     """Tables of one trial each, one under the other, with a column ``trial``."""
-    return pd.concat(
-        [table.assign(trial=trial) for table, trial in zip(tables, trials, strict=True)], ignore_index=True
-    )
+    stacked = pd.concat(tables, ignore_index=True).copy()  # in one block: pandas warns of hundreds, one per class
+    return stacked.assign(trial=np.repeat(trials, [len(table) for table in tables]))

@@ -12,7 +12,12 @@ from PIL import Image
 
 from stages.base.files import compute_sha256, write_bytes, write_json
 from stages.evaluation.metrics import compute_metrics
-from stages.evaluation.predictions import CopyPredictionTable, PredictionTable, RobustnessTable
+from stages.evaluation.predictions import (
+    CopyPredictionTable,
+    PredictionTable,
+    RobustnessTable,
+    tabulate_predictions,
+)
 from stages.photos.manifest import CopyTable, PhotoTable, QuarantineTable, SplitTable
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -142,8 +147,5 @@ def _write_answers(
     write_json(
         root / f"metrics/{arm}/{trial}.json", about | compute_metrics(targets, probabilities, class_names).model_dump()
     )
-    predictions = test[["path", "sha256"]].assign(
-        target=test["class"], pred=[class_names[index] for index in probabilities.argmax(axis=1)]
-    )
-    predictions[[f"p_{name}" for name in class_names]] = probabilities
+    predictions = tabulate_predictions(test, probabilities, class_names)
     PredictionTable.of(class_names).save(root / f"metrics/predictions/{arm}-{trial}.csv", predictions)

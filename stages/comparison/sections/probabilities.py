@@ -34,7 +34,7 @@ def get_probabilities(predictions: pd.DataFrame, class_names: list[str]) -> npt.
 
 
 def compute_losses(predictions: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
-    """Log loss (nats) and Brier score (0 to 2) of every prediction; less is better.
+    """Log loss (nats) and Brier score (0 to 2) of every prediction; lower is better.
 
     Brier 1950, Mon Weather Rev 78:1: the squared distance of the probabilities from the truth.
     """
@@ -86,7 +86,7 @@ def compare_losses(study: Study) -> pd.DataFrame:
 
 
 def tabulate_losses(study: Study, curves: Mapping[str, pd.DataFrame]) -> Table:
-    """How good the probabilities are; less is better in all rows."""
+    """How good the probabilities are; lower is better in all rows."""
     rows = []
     for row in compare_losses(study).to_dict("records"):
         difference, p = row["difference"], "–"
@@ -104,7 +104,7 @@ def tabulate_losses(study: Study, curves: Mapping[str, pd.DataFrame]) -> Table:
         if len(study.trials) > 1
         else "One trial shows no interval and no p."
     )
-    return Table(["less is better", *ARMS, "baseline", "difference", "p (Holm)"], rows, note=note)
+    return Table(["lower is better", *ARMS, "baseline", "difference", "p (Holm)"], rows, note=note)
 
 
 @styled

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stages.comparison.answer import estimate_share, name_interval
 from stages.comparison.blocks import Chart, Details, Section, Table
@@ -29,10 +30,11 @@ SCORES = {
     "macro F1": "macro_f1",
     "weighted F1": "weighted_f1",
     "ROC AUC": "roc_auc",
-    "log loss (less is better)": "log_loss",
+    "log loss (lower is better)": "log_loss",
 }
 MEASURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
-MANY = 40  # classes beyond which only those at both ends are listed, and a matrix could not be read
+MANY = 40  # classes beyond which only those at both ends are listed
+ABREAST, MATRIX = 8, 20  # classes up to which matrices fit side by side, and can be read at all
 PAIRS = 20  # of classes that are confused most
 
 
@@ -40,8 +42,12 @@ def build(study: Study) -> Section:
     """All scores, then the classes: of many only those whose recall changed most."""
     classes = compare_classes(study)
     several = ", all trials" * (len(study.trials) > 1)
-    many = len(study.class_names) > MANY
-    title = f"The {PAIRS} most frequent confusions" if many else "Confusion matrices of both arms"
+    many = len(study.class_names) > MATRIX
+    title = (
+        f"The {PAIRS} most frequent confusions, true class → predicted class"
+        if many
+        else "Confusion matrices of both arms"
+    )
     return Section(
         "Scores",
         [
@@ -111,12 +117,13 @@ def _keep_tested(values: Values) -> Values:
 
 
 def select_classes(classes: pd.DataFrame) -> pd.DataFrame:
-    """All classes, or of many those whose recall rose and fell most."""
+    """All classes, or of many those whose recall rose and fell most, among those that a trial tests."""
     if len(classes) <= MANY:
         return classes
-    rises = [row["augmented"][0] - row["original"][0] if row["original"] else 0.0 for row in classes.to_dict("records")]
-    ordered = classes.assign(rise=rises).sort_values("rise", ascending=False, kind="stable").drop(columns="rise")
-    return pd.concat([ordered.head(MANY // 2), ordered.tail(MANY // 2)])
+    tested = classes[classes["original"].notna()]
+    rises = [after[0] - before[0] for before, after in zip(tested["original"], tested["augmented"], strict=True)]
+    ordered = tested.iloc[np.argsort(-np.array(rises), kind="stable")]
+    return ordered if len(ordered) <= MANY else pd.concat([ordered.head(MANY // 2), ordered.tail(MANY // 2)])
 
 
 def tabulate_recalls(study: Study, classes: pd.DataFrame) -> Table:
@@ -130,10 +137,9 @@ def tabulate_recalls(study: Study, classes: pd.DataFrame) -> Table:
     if any("n/a" in row for row in rows):
         note += " n/a: no trial tests a photo of this class."
     if len(shown) < len(classes):
-        note = (
-            f"The {MANY // 2} classes whose recall rose most and the {MANY // 2} whose recall fell most, of "
-            f"{len(classes):,}; metrics/classes.csv has all. {note}"
-        )
+        half = f"The {MANY // 2} classes whose recall rose most and the {MANY // 2} whose recall fell most"
+        which = half if len(shown) == MANY else "The classes with test photos"
+        note = f"{which}, of {len(classes):,}; metrics/classes.csv has all. {note}"
     return Table(["class", "photos", *(f"recall, {arm}, %" for arm in ARMS)], rows, note=note)
 
 
@@ -178,20 +184,22 @@ def sum_confusion(study: Study) -> dict[str, npt.NDArray[np.int64]]:
 
 @styled
 def plot_confusion(matrices: Mapping[str, npt.ArrayLike], class_names: Sequence[str]) -> Figure:
-    """Confusion matrices side by side, with counts and the share of each true class; of many classes the worst pairs.
+    """Confusion matrices, with counts and the share of each true class; of many classes the worst pairs.
 
     ``matrices``: per arm (one or both) whole numbers `[C, C]`, rows = true class, columns = predicted class.
     """
-    if len(class_names) > MANY:
+    if len(class_names) > MATRIX:
         return _plot_pairs({arm: np.asarray(matrix) for arm, matrix in matrices.items()}, class_names)
     names = [shorten(name, 20) for name in class_names]
-    side = float(np.clip(0.5 * len(names), 2.4, 10))  # inches
+    abreast = len(names) <= ABREAST
+    rows, columns = (1, len(matrices)) if abreast else (len(matrices), 1)
+    side = max(2.4, 0.5 * len(names))  # inches
     label = 0.08 * max(map(len, names))  # inches: a letter of 9 points is about 0.08 wide
     crowded = label > side / len(names)
-    size = (0.5 + label + (side + 0.2) * len(matrices), side + 0.8 + 0.75 * label * crowded)
+    size = (0.5 + label + (side + 0.2) * columns, (side + 0.8 + 0.75 * label * crowded) * rows)
     figure = Figure(figsize=size, layout="compressed")
-    row = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
-    for axes, (arm, matrix) in zip(row, matrices.items(), strict=True):
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, (arm, matrix) in zip(panels.flat, matrices.items(), strict=True):
         counts = np.asarray(matrix)
         _draw_matrix(axes, counts, COLOURS[arm])
         axes.set_title(f"{arm}: {np.trace(counts):,} of {counts.sum():,} correct", color=COLOURS[arm], weight="bold")
@@ -202,7 +210,8 @@ def plot_confusion(matrices: Mapping[str, npt.ArrayLike], class_names: Sequence[
             axes.tick_params(axis="x", labelrotation=45)
             for tick in axes.get_xticklabels():
                 tick.set(ha="right", rotation_mode="anchor")
-    row[0].set_ylabel("true class")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("true class")
     return figure
 
 
@@ -235,8 +244,9 @@ def _plot_pairs(matrices: Mapping[str, npt.NDArray[Any]], class_names: Sequence[
         correct = f"{arm}: {np.trace(counts):,} of {counts.sum():,} correct"
         axes.barh(rows, [counts[pair] for pair in pairs], height=height, color=COLOURS[arm], label=correct)
     axes.set_yticks(range(PAIRS), [f"{shorten(class_names[t], 18)} → {shorten(class_names[p], 18)}" for t, p in pairs])
-    axes.invert_yaxis()
-    axes.set_xlabel("test photos of the first class, predicted as the second")
+    axes.set_ylim(PAIRS - 0.4, -0.6)
+    axes.set_xlabel("number of predictions")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.tick_params(left=False)
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
     return figure

@@ -22,7 +22,8 @@ def build(study: Study) -> Section:
     aside = (
         f"{study.quarantined} set aside (`metrics/quarantine.csv` says why)" if study.quarantined else "none set aside"
     )
-    what = f"largest and smallest {MANY // 2} classes" if len(study.counts) > MANY else "class"
+    ends = f": the {MANY // 2} largest and the {MANY // 2} smallest classes" if len(study.counts) > MANY else ""
+    title = f"Images per class, train and test, of trial {study.trials[0]}{ends}"
     return Section(
         "What was compared",
         [
@@ -36,9 +37,7 @@ def build(study: Study) -> Section:
                 f"{describe_source(study.first.source, study.first.version)} {study.photos:,} {photos} were accepted, "
                 f"{aside}."
             ),
-            Chart(
-                "counts", plot_counts(study.counts), f"Images per {what}, train and test, of trial {study.trials[0]}"
-            ),
+            Chart("counts", plot_counts(study.counts), title),
         ],
     )
 
@@ -75,7 +74,7 @@ def plot_counts(counts: pd.DataFrame) -> Figure:
     for axes, (title, colours) in zip(figure.subplots(1, 3, sharex=True, sharey=True), panels.items(), strict=True):
         _draw_bars(axes, counts, colours)
         axes.set_title(title)
-    axes.invert_yaxis()
+    axes.set_ylim(len(counts) - 0.4, -0.6)
     axes.set_xlim(right=1.4 * (counts["train"] + counts["copies"]).max())  # room for the numbers
     return figure
 
