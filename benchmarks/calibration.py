@@ -1,4 +1,4 @@
-"""How often the comparison keeps its word, by simulation: studies are made up whose true difference is known.
+"""How often the comparison is wrong, by simulation: studies whose true difference is known.
 
 ``make calibration`` writes docs/calibration.md. The intervals are those of stages/comparison/statistics.py itself.
 """
@@ -36,7 +36,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Effects:
-    """What makes right answers vary. Standard deviations are those of a latent score, right when above 0."""
+    """What makes predictions vary. Standard deviations are of a latent score; above 0 a prediction is correct."""
 
     name: str
     accuracy: float  # of the better arm
@@ -47,13 +47,13 @@ class Effects:
 
 
 SETTINGS = (
-    Effects("80 % right, trials alike", 0.8, 1, 0, 0),
-    Effects("80 % right, trials differ", 0.8, 1, 0.3, 0),
-    Effects("80 % right, trials differ, photos react", 0.8, 1, 0.3, 0.5),
-    Effects("98 % right, trials alike", 0.98, 2, 0, 0),
-    Effects("98 % right, trials differ, photos react", 0.98, 2, 0.5, 0.3),
+    Effects("80 % correct, trials alike", 0.8, 1, 0, 0),
+    Effects("80 % correct, trials differ", 0.8, 1, 0.3, 0),
+    Effects("80 % correct, trials differ, photos react", 0.8, 1, 0.3, 0.5),
+    Effects("98 % correct, trials alike", 0.98, 2, 0, 0),
+    Effects("98 % correct, trials differ, photos react", 0.98, 2, 0.5, 0.3),
 )
-EXTREME = Effects("98 % right, trials differ very much", 0.98, 3, 1, 0.5)
+EXTREME = Effects("98 % correct, trials differ very much", 0.98, 3, 1, 0.5)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def draw_tested(photos: int, trials: int, rng: np.random.Generator) -> npt.NDArr
 
 
 def simulate_study(effects: Effects, photos: int, difference: float, rng: np.random.Generator) -> Study:
-    """Right answers of both arms, whose accuracies over all photos and trainings differ by ``difference``."""
+    """Correct predictions of both arms, whose accuracies over all photos and trainings differ by ``difference``."""
     trials = max(TRIALS)
     within = math.sqrt(1 + effects.photo**2 + effects.reaction**2)
     spread = math.hypot(within, effects.trial)
@@ -234,7 +234,7 @@ FEATURES = 20
 
 
 def draw_dataset(photos: int, rng: np.random.Generator) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Two classes that differ in the first three features of each half; both halves tell as much."""
+    """Two classes that differ in the first three features of each half; both halves are equally informative."""
     target = np.arange(photos) % 2
     signal = np.tile(np.arange(FEATURES // 2) < 3, 2) * 0.45
     return rng.normal(size=(photos, FEATURES)) + np.where(target[:, None], signal, -signal), target
@@ -293,7 +293,7 @@ HALVES = Learner("nearest neighbour: two halves of the features", fit_half, True
 
 
 def run_learner(learner: Learner, photos: int, rng: np.random.Generator) -> Values:
-    """One study on a data set of its own: the difference of right answers `[T, N]`."""
+    """One study on a dataset of its own: the difference of correct predictions `[T, N]`."""
     x, y = draw_dataset(photos, rng)
     tested = draw_tested(photos, max(TRIALS), rng)
     values = np.full(tested.shape, np.nan)
@@ -471,95 +471,95 @@ def render_page(found: Calibration) -> str:
     """docs/calibration.md."""
     sizes = "; ".join(
         f"with {each.photos:,} photos {each.equal:,} without a difference and {each.different} with each of the "
-        f"others, of which the bootstrap, being slow, saw the first {each.bootstrapped}"
+        f"others, of which the bootstrap, being slow, was run on the first {each.bootstrapped}"
         for each in SIZES
     )
     largest = SIZES[-1]
     luck = [percent(2 * compute_error(COVERAGE, number)) for number in (largest.different, largest.bootstrapped)]
     text = f"""
-# Calibration: does the comparison keep its word?
+# Calibration: how often is the method wrong?
 
-The report's interval promises to hold the true difference in 95 of 100 studies, and its verdict to say *helps* or
-*hurts* in at most 5 of 100 when there is no difference. Nobody knows the truth about real photos, so made-up studies
-check it: {found.studies:,} drawn from a model, and {STUDIES_OF_LEARNER} data sets for each of {len(LEARNERS) + 1} pairs
-of real classifiers. `make calibration` wrote this page in {found.seconds:.0f} seconds of one core. All numbers are
-percent or percentage points.
+The report's 95 % interval should cover the true difference in 95 of 100 studies, and its verdict should say *helps*
+or *hurts* in at most 5 of 100 when there is no difference. The truth about real photos is unknown, so this is checked
+by simulation: {found.studies:,} studies drawn from a model, and {STUDIES_OF_LEARNER} datasets for each of
+{len(LEARNERS) + 1} pairs of real classifiers. `make calibration` wrote this page in {found.seconds:.0f} seconds of
+one core. All numbers are percent or percentage points.
 
 **The bars:** coverage of at least {percent(COVERAGE)} and false alarms of at most {percent(FALSE_ALARMS)}, within two
-standard errors: as much as luck explains in so many studies. Of all lines below, except those under "where it falls
-short", these keep both: {render_bars(found.rows + found.learners)}.
+standard errors: the Monte Carlo error of so many studies. Of all rows below, except those under "where it falls
+short", these meet both: {render_bars(found.rows + found.learners)}.
 
 ## What is compared
 
 - *paired t*: Student's t on the trials' differences, the usual choice.
-- *Nadeau–Bengio t*: the textbook's correction for train sets that overlap.
-- *bootstrap*: trials and photos drawn anew, percentile interval ({REPLICATES} replicates).
-- *ours*: the headline of the report, `estimate_mean`. It counts trials and photos as two-way clusters (answers of one
-  trial go together, and so do answers for one photo), and is never narrower than the photos alone allow.
+- *Nadeau–Bengio t*: the textbook's correction for overlapping train sets.
+- *bootstrap*: trials and photos resampled, percentile interval ({REPLICATES} replicates).
+- *ours*: the headline of the report, `estimate_mean`. It treats trials and photos as two-way clusters (predictions of
+  one trial are correlated, and so are predictions for one photo), and is never narrower than the photos alone allow.
 
-*Ours* was chosen as the narrowest that keeps the bars in all these lines, so that it does so is no independent test;
-where it falls short it does not. On 140 photos Nadeau and Bengio's interval is wider by a factor of
-{render_ratio(found.rows)}. On 28 photos that are nearly all answered right, the arms differ on none or one, and every
-method but ours takes that for certainty.
+*Ours* was chosen as the narrowest method that meets the bars in all these rows, so that it does so is no independent
+test; where it falls short, it does not meet them. On 140 photos Nadeau and Bengio's interval is wider by a factor of
+{render_ratio(found.rows)}. On 28 photos that are nearly all classified correctly, the arms differ on none or one, and
+every method but ours mistakes that for certainty.
 
-## Does it keep its word?
+## Coverage and false alarms
 
-The lowest coverage / the most false alarms of all settings at that size; ✗ where a line misses a bar by more than two
-standard errors. The bootstrap, being slow, saw fewer studies, so more is put down to luck: {luck[1]} points of coverage
-on {largest.photos:,} photos, {luck[0]} for the others. The published study is the rows 140 / 10
-(`train.budget: epochs`) and 140 / 5 (`steps`).
+The lowest coverage / the most false alarms of all settings at that size; ✗ where a row misses a bar by more than two
+standard errors. The bootstrap, being slow, was run on fewer studies, so its Monte Carlo error is larger: {luck[1]}
+percentage points of coverage on {largest.photos:,} photos, {luck[0]} for the others. The published study is the rows
+140 / 10 (`train.budget: epochs`) and 140 / 5 (`steps`).
 
 {render_promises(found.rows)}
 
-## What does it find?
+## Power
 
-How often the verdict is *helps* when the augmentation adds 2 / 5 / 10 points, and in brackets the interval's mean
-width; means over all settings.
+How often the verdict is *helps* when augmentation adds 2 / 5 / 10 percentage points, and in brackets the interval's
+mean width; means over all settings.
 
 {render_finds(found.rows)}
 
 ## One trial
 
-With one trial the verdict is always *cannot tell*, and the interval (Tango's, for two models on the same photos) speaks
-of the two trained models only. How often it holds the true difference of these two models / that of the augmentation
-over all trainings / how often it would give a false alarm about the augmentation. Where trainings differ, it would:
-that is why the verdict is withheld. Behind the columns stand {render_studies()}.
+With one trial the verdict is always *cannot tell*, and the interval (Tango's, for two models on the same photos) is
+about the two trained models only. How often it covers the true difference of these two models / that of augmentation
+over all trainings / how often it would give a false alarm about augmentation. Where trainings vary, it would: that is
+why there is no verdict. The columns rest on {render_studies()}.
 
 {render_one_trial(found.one_trial)}
 
-## A real learner
+## Real classifiers
 
-scikit-learn on {PHOTOS_OF_LEARNER} rows of {FEATURES} features, two classes, a data set drawn anew for each study, five
-folds with train sets that overlap. Two seeds of one algorithm do not differ; where the second arm learns from two
-blurred copies as well, the true difference is taken to be the mean of all studies.
-Coverage / *helps* or *hurts* (width):
+scikit-learn on {PHOTOS_OF_LEARNER} rows of {FEATURES} features, two classes, a new dataset for each study, five folds
+with overlapping train sets. Two seeds of one algorithm do not differ; where the second arm learns from two blurred
+copies as well, the true difference is estimated by the mean of all studies. Coverage / *helps* or *hurts* (width):
 
 {render_rows(found.learners)}
 
 ## Where it falls short
 
-All trials share one data set, and no number of trials shows what another one would have done. That matters little to
-arms that learn the same from the same photos, as above. It matters when they learn something different: below, nearest
-neighbour on one half of the features against nearest neighbour on the other half. Averaged over all data sets they are
-equal; on any one of them, one is luckier, and ten trials only make its luck look certain. There, the corrected t that
-the report prints beside our interval is the one to read.
+All trials share one dataset, and no number of trials shows how results vary between datasets. That matters little to
+arms that learn the same from the same photos, as above. It matters when they learn different things: below, nearest
+neighbour on one half of the features against nearest neighbour on the other half. Averaged over all datasets they are
+equal; on any one of them, one is better by chance, and ten trials only make that chance look certain. There, the
+corrected t that the report prints beside our interval is the one to read.
 
-Accuracies close to 100 % that jump from one training to the next are skewed; with them coverage sinks to about the bar.
-Coverage / *helps* or *hurts* (width):
+Accuracies close to 100 % that jump from one training to the next are skewed; with them coverage falls to about the
+bar. Coverage / *helps* or *hurts* (width):
 
 {render_rows(found.limits)}
 
 ## Every setting
 
-An answer is right when a latent score is above 0, the sum of the arm's level, the photo's difficulty, the training's
-luck, the photo's reaction to the arm, and noise of standard deviation 1. These are the standard deviations of the
-others, and the accuracy of the better arm:
+A prediction is correct when a latent score is above 0: the sum of the arm's level, the photo's difficulty, the
+training's random effect, the photo's reaction to the arm, and noise of standard deviation 1. These are the standard
+deviations of the others, and the accuracy of the better arm:
 
 {render_settings()}
 
-Studies: {sizes}. Two standard errors of a coverage of {percent(COVERAGE)} are
-{percent(2 * compute_error(COVERAGE, 1000))} points with 1,000 studies, {percent(2 * compute_error(COVERAGE, 200))} with
-200. Coverage / *helps* or *hurts* (width):
+Studies: {sizes}. Two standard errors of a coverage of {percent(COVERAGE)} are {
+        percent(2 * compute_error(COVERAGE, 1000))
+    } percentage points with 1,000 studies, {percent(2 * compute_error(COVERAGE, 200))} with 200. Coverage / *helps*
+or *hurts* (width):
 
 {render_rows(found.rows)}
 """
