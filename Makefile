@@ -28,7 +28,7 @@ test: $(READY) ## lint, types and tests (about five minutes)
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 slow: $(READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow

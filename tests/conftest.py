@@ -18,23 +18,20 @@ from stages.photos.decoding import compute_dhash
 from stages.photos.manifest import PHOTOS, PhotoTable
 
 ROOT = Path(__file__).parent.parent
-LONGEST = ("story", "test_checkpoints", "test_journal", "test_kaggle", "test_doctor", "test_store", "test_loop")
+LONGEST = (
+    "test_end_to_end",
+    "test_checkpoints",
+    "test_journal",
+    "test_kaggle",
+    "test_doctor",
+    "test_store",
+    "test_loop",
+)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` one worker runs all tests of a file, which share fixtures, or of the story.
-
-    Long groups come first, so that no worker is left alone with one at the end.
-    """
-
-    def rank(item: pytest.Item) -> int:
-        return LONGEST.index(groups[item]) if groups[item] in LONGEST else len(LONGEST)
-
-    groups = {item: "story" if "story" in getattr(item, "fixturenames", ()) else item.path.stem for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=rank)
+    """Long files first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
