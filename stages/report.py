@@ -52,10 +52,7 @@ def track(study: Study, comparison: dict[str, Any]) -> None:
     from stages.tracking.comparison import log_comparison  # slow to import
     from stages.tracking.store import attempt
 
-    models = {(arm, record.trial): record.model_sha256 for arm in ARMS for record in study.records[arm]}
-    numbers = {key: float(value) for key, value in flatten(comparison).items() if isinstance(value, int | float)}
-    files = [COMPARISON, MARKDOWN, PAGE]
-    if reason := attempt(lambda: log_comparison(models, numbers, comparison["verdict"], files)):
+    if reason := attempt(lambda: log_comparison(study, comparison, [COMPARISON, MARKDOWN, PAGE])):
         remedy = "Once the tracking server is back, `dvc repro --force --single-item report` logs it."
         print(f"warning: this comparison is not logged: {reason}. {remedy}", file=sys.stderr)
 
