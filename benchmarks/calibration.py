@@ -189,8 +189,9 @@ def simulate_study(effects: Effects, photos: int, difference: float, rng: np.ran
 
 
 def simulate(effects: Effects, photos: int, difference: float, studies: int) -> list[Study]:
-    # every cell of the tables has its own draws, the same in every run
-    rng = np.random.default_rng([photos, round(1000 * difference), *effects.name.encode()])
+    # every cell of the tables has its own draws, the same in every run: those published when names said "right"
+    name = effects.name.replace("correct", "right")
+    rng = np.random.default_rng([photos, round(1000 * difference), *name.encode()])
     return [simulate_study(effects, photos, difference, rng) for _ in range(studies)]
 
 
