@@ -1,11 +1,11 @@
 """What a busy neighbour costs: images/s of training alone, beside a busy process, and two trainings at once.
 
-Each is measured with libgomp's own spinning and with the setting of stages/runtime/__init__.py, in turn, several
-rounds. The trainings are processes that run the product's own loop on made-up pixels: they warm up alone, then start
-each measured epoch together. The weights after an epoch must be the same bytes in all of them.
+Each is measured with what stages/runtime does about it and without, in turn, several rounds; and with one thread each.
+The trainings are processes that run the product's own loop on made-up pixels: they warm up alone, then start each
+measured epoch together. The weights after an epoch must be the same bytes in all of them that have as many threads.
 
-Command  python -m benchmarks.neighbour [--rounds 3] [NAME=VALUE ...]   (3 rounds: about 5 minutes on 2 cores)
-         NAME=VALUE is another setting to measure, such as OMP_WAIT_POLICY=PASSIVE or GOMP_SPINCOUNT=0
+Command  python -m benchmarks.neighbour [--rounds 3] [NAME=VALUE ...]   (3 rounds: about 6 minutes on 2 cores)
+         NAME=VALUE is another setting to measure, such as GOMP_SPINCOUNT=1000
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 
@@ -25,10 +25,11 @@ STEPS, BATCH, SIZE = 2, 32, 224  # ResNet-50 as in params.yaml
 BARS = {"alone": 0.95, "busy process": 0.40, "two at once": 0.60}
 SETTINGS = {
     # what libgomp does where nothing is set: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
-    "libgomp's own": "GOMP_SPINCOUNT=300000",
-    "this product's": "",
+    "without": {"GOMP_SPINCOUNT": "300000", "TURNS": "0"},
+    "with": {},
+    "with, train.threads: 1": {"THREADS": "1"},
 }
-OWN, OURS = SETTINGS
+WITHOUT, WITH, ONE_THREAD = SETTINGS
 
 Worker = subprocess.Popen[str]
 Rates = dict[str, dict[str, list[float]]]
@@ -45,18 +46,19 @@ def main() -> None:
     if args.worker:
         train()
         return
-    rates, weights = measure(SETTINGS | {setting: setting for setting in args.settings}, args.rounds)
+    extra = {setting: dict([setting.split("=", 1)]) for setting in args.settings}
+    rates, weights = measure(SETTINGS | extra, args.rounds)
     report(rates)
     same = len(weights) == len({epoch for epoch, _ in weights})
     print(f"weights: {'the same bytes' if same else 'DIFFERENT BYTES'} in every training")
 
 
-def measure(settings: dict[str, str], rounds: int) -> tuple[Rates, set[tuple[str, str]]]:
-    """The rates, and every epoch with the hash of the weights after it."""
+def measure(settings: dict[str, dict[str, str]], rounds: int) -> tuple[Rates, set[tuple[str, str]]]:
+    """The rates, and every epoch with the hash of the weights after it where all threads computed."""
     rates: Rates = {name: {case: [] for case in BARS} for name in settings}
     weights: set[tuple[str, str]] = set()
     with ExitStack() as stack:
-        workers = {name: [stack.enter_context(start_worker(text)) for _ in range(2)] for name, text in settings.items()}
+        workers = {name: [stack.enter_context(start_worker(env)) for _ in range(2)] for name, env in settings.items()}
         for _ in range(rounds):
             for name, (first, second) in workers.items():
                 for case in BARS:
@@ -64,7 +66,7 @@ def measure(settings: dict[str, str], rounds: int) -> tuple[Rates, set[tuple[str
                         found = run_epoch([first, second] if case == "two at once" else [first])
                     # the slower one counts for both, as they have worked together until it ended
                     rates[name][case].append(len(found) * min(rate for rate, _, _ in found))
-                    weights |= {(epoch, digest) for _, epoch, digest in found}
+                    weights |= {(epoch, digest) for _, epoch, digest in found if name != ONE_THREAD}
                     print(".", end="", flush=True, file=sys.stderr)
     print(file=sys.stderr)
     return rates, weights
@@ -77,9 +79,15 @@ def report(rates: Rates) -> None:
         cells = (f"{median(case):.1f} ({min(case):.1f} to {max(case):.1f})" for case in cases.values())
         print(f"| {name} | {' | '.join(cells)} |")
     for case, bar in BARS.items():
-        reference = rates[OWN if case == "alone" else OURS]["alone"]
-        ratio = median(rate / alone for rate, alone in zip(rates[OURS][case], reference, strict=True))
+        ratio = compare(rates[WITH][case], rates[WITHOUT if case == "alone" else WITH]["alone"])
         print(f"{case}: {ratio:.0%} (at least {bar:.0%}: {'met' if ratio >= bar else 'MISSED'})")
+    gain = compare(rates[ONE_THREAD]["two at once"], rates[WITH]["two at once"])
+    print(f"two at once with one thread each: {gain:.2f} times as fast as two with all threads")
+
+
+def compare(rates: list[float], others: list[float]) -> float:
+    """The median of the rounds' ratios."""
+    return median(rate / other for rate, other in zip(rates, others, strict=True))
 
 
 @contextmanager
@@ -93,10 +101,9 @@ def start_busy() -> Iterator[None]:
 
 
 @contextmanager
-def start_worker(setting: str) -> Iterator[Worker]:
+def start_worker(setting: dict[str, str]) -> Iterator[Worker]:
     """A training that has warmed up, and waits."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    env |= dict([setting.split("=", 1)] if setting else [])
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))} | setting
     command = [sys.executable, "-m", "benchmarks.neighbour", "--worker"]
     with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         run_epoch([worker])
@@ -124,6 +131,7 @@ def train() -> None:
     import numpy as np
     import torch
 
+    from stages.model import device
     from stages.model.dataset import Images
     from stages.model.device import make_deterministic, select_device, set_threads
     from stages.model.network import build_model, compute_weights_sha256
@@ -142,7 +150,9 @@ def train() -> None:
             raise NotImplementedError
 
     make_deterministic()
-    set_threads(None)
+    set_threads(int(os.environ.get("THREADS", "0")) or None)
+    if os.environ.get("TURNS") == "0":
+        device.Device.take_turn = lambda self: nullcontext()  # type: ignore[method-assign]
     pixels = np.random.default_rng(0).integers(0, 256, (STEPS * BATCH, 3, SIZE, SIZE), dtype=np.uint8)
     images = Images(torch.from_numpy(pixels), torch.arange(STEPS * BATCH) % 2)
     test = Images(images.pixels[:2], images.targets[:2])

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -10,6 +11,7 @@ import torch
 from joblib import cpu_count
 
 from stages.model.record import Machine
+from stages.runtime.turns import take_turn
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
 
@@ -24,6 +26,10 @@ class Device:
     def autocast(self) -> torch.autocast:
         """Mixed precision for a forward pass; weights stay fp32."""
         return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def take_turn(self) -> AbstractContextManager[None]:
+        """Compute beside other trainings on this machine without slowing them, or being slowed, manyfold."""
+        return nullcontext() if self.torch_device.type == "cuda" else take_turn(torch.get_num_threads())
 
     def describe(self) -> Machine:
         """What of this machine can change the bytes of a trained model."""

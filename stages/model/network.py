@@ -70,6 +70,8 @@ def list_layers(model: ResNet) -> pd.DataFrame:
 def predict_logits(model: ResNet, images: torch.Tensor, device: Device) -> torch.Tensor:
     """Logits `[N, C]`, float32 on the CPU, of uint8 images `[N, 3, H, W]`. Leaves the model in evaluation mode."""
     model.eval()
-    batches = torch.split(images, PREDICTION_BATCH)
-    with device.autocast():
-        return torch.cat([model(normalize(batch.to(device.torch_device))).float().cpu() for batch in batches])
+    logits = []
+    for batch in torch.split(images, PREDICTION_BATCH):
+        with device.take_turn(), device.autocast():
+            logits.append(model(normalize(batch.to(device.torch_device))).float().cpu())
+    return torch.cat(logits)

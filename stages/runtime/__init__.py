@@ -5,4 +5,4 @@ import os
 # The threads of torch's OpenMP (libgomp) wait for each other hundreds of times a second, and by default they spin while
 # they wait, which a busy neighbour turns into a slowdown, tenfold on some processors: benchmarks/neighbour.py
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -137,7 +137,8 @@ class Trainer:
         rng = np.random.default_rng(derive_seed(spec.seed, progress.epoch))
         order = rng.permutation(spec.samples_per_epoch) % num_images
         for batch in split_batches(order, spec.params.batch_size)[progress.step :]:
-            loss, correct = self._take_step(batch)
+            with spec.device.take_turn():
+                loss, correct = self._take_step(batch)
             if not math.isfinite(loss):
                 step, total = self._count_done() + 1, spec.params.epochs * spec.steps_per_epoch
                 raise UserError(f"the loss became {loss} in epoch {progress.epoch}, step {step} of {total}. {REMEDY}")
