@@ -35,7 +35,7 @@ def take_turn(threads: int) -> Iterator[None]:
         with _bind_threads(threads):
             yield
     if time.monotonic() - started > LONG:
-        time.sleep(2 * POLL)
+        time.sleep(3 * POLL)
 
 
 def _try_cores(needed: int, available: int, cores: ExitStack) -> bool:

@@ -119,7 +119,7 @@ def test_torch_is_loaded_with_the_settings_that_it_reads_then(stage: str) -> Non
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=kept, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "spins 1000\n"
+    assert done.stdout == "spins 10000\n"
 
 
 @pytest.mark.parametrize(
