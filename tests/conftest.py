@@ -18,20 +18,15 @@ from stages.photos.decoding import compute_dhash
 from stages.photos.manifest import PHOTOS, PhotoTable
 
 ROOT = Path(__file__).parent.parent
-LONGEST = (
-    "test_end_to_end",
-    "test_checkpoints",
-    "test_journal",
-    "test_kaggle",
-    "test_doctor",
-    "test_store",
-    "test_loop",
-)
+FIRST = ("test_end_to_end", "test_checkpoints", "test_journal", "test_kaggle", "test_security")
+LAST = ("test_remote", "test_changes")
+"""Files that wait for the story that test_end_to_end plays; before them, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    """Order the files so that no worker waits for the other, or is left alone with a long one at the end."""
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+    items.sort(key=lambda item: item.path.stem in LAST)
 
 
 @pytest.fixture(autouse=True)

@@ -112,7 +112,9 @@ def test_torch_is_loaded_with_the_settings_that_it_reads_then(stage: str) -> Non
         "import os, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, *rest):\n"
-        "        if name == 'torch': print('spins', os.environ.get('GOMP_SPINCOUNT'))\n"
+        "        if name == 'torch':\n"
+        "            print('spins', os.environ.get('GOMP_SPINCOUNT'), flush=True)\n"
+        "            os._exit(0)\n"
         f"sys.meta_path.insert(0, Finder())\nimport stages.{stage}"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP_", "OMP_"))}

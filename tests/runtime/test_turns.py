@@ -48,10 +48,10 @@ def count_most_at_once(times: list[list[tuple[float, float]]]) -> int:
     return max(sum(begin <= moment < end for begin, end in every) for moment, _ in every)
 
 
-@pytest.mark.parametrize(("threads", "most"), [(1, 4), (2, 2), (3, 1), (4, 1), (99, 1)])
+@pytest.mark.parametrize(("threads", "most"), [(1, 4), (2, 2), (3, 1), (99, 1)])
 def test_no_more_threads_than_cores_compute_at_once(tmp_path: Path, threads: int, most: int) -> None:
-    times = read_times([start(tmp_path, threads) for _ in range(5)])
-    assert [len(found) for found in times] == [5] * 5
+    times = read_times([start(tmp_path, threads) for _ in range(most + 1)])
+    assert [len(found) for found in times] == [5] * (most + 1)
     assert count_most_at_once(times) <= most
 
 
