@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ def run_stage(main: Callable[[], None]) -> None:
     Exit status: 1 for a `UserError` or a full disk, 130 for Ctrl-C, 143 for SIGTERM. Both signals unwind
     the stack, so that temporary files are removed and the tracked run is closed.
     """
+    gc.freeze()  # what is loaded by now stays until the end
     signal.signal(signal.SIGTERM, _raise_system_exit)
     _end_with_parent()
     if isinstance(sys.stdout, TextIOWrapper):
