@@ -1,6 +1,7 @@
 """A workspace of its own for each test, with small photos in the shape that fetch leaves."""
 
 import contextlib
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -19,14 +20,20 @@ from stages.photos.manifest import PHOTOS, PhotoTable
 
 ROOT = Path(__file__).parent.parent
 FIRST = ("test_end_to_end", "test_checkpoints", "test_journal", "test_kaggle", "test_security")
-LAST = ("test_remote", "test_changes")
-"""Files that wait for the story that test_end_to_end plays; before them, the longest first."""
+LAST = ("test_changes", "test_remote", "test_fuzz", "test_store", "test_outputs")
+"""Files in the order in which they start. test_changes and test_remote need the story that test_end_to_end plays."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files so that no worker waits for the other, or is left alone with a long one at the end."""
-    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
-    items.sort(key=lambda item: item.path.stem in LAST)
+    order = {name: number - len(FIRST) for number, name in enumerate(FIRST)}
+    order |= {name: number + 1 for number, name in enumerate(LAST)}
+    items.sort(key=lambda item: order.get(item.path.stem, 0))
+
+
+def pytest_collection_finish() -> None:
+    """Never look for garbage among what is loaded by now: pytest does so several times when it ends."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
