@@ -1,5 +1,7 @@
 """A workspace of its own for each test, with small photos in the shape that fetch leaves."""
 
+import stages.runtime  # noqa: F401, I001 - first, as it makes loading the libraries faster
+
 import contextlib
 import gc
 import os
