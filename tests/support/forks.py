@@ -4,6 +4,7 @@ A program sees its own environment, folder and standard streams. Only libraries 
 imported may be loaded beforehand.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -64,6 +65,7 @@ def wait_for_job() -> dict[str, list[str]]:
 if __name__ == "__main__":
     for module in sys.argv[1:]:
         __import__(module)
+    gc.freeze()  # else a fork looks for garbage among them when it ends
     kind, program, *rest = wait_for_job()["arguments"]
     sys.argv = [kind, *rest]
     if kind == "-m":
