@@ -27,8 +27,8 @@ repro: $(READY) ## run the pipeline, only what is out of date, and print the ver
 test: $(READY) ## lint, types and tests (about five minutes)
 	ruff check .
 	ruff format --check .
-	mypy
-	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@# mypy beside the tests, which leave it time
+	mypy & pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder && wait $$!
 
 slow: $(READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow
