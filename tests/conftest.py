@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -22,7 +21,7 @@ from stages.photos.manifest import PHOTOS, PhotoTable
 
 ROOT = Path(__file__).parent.parent
 FIRST = ("test_end_to_end", "test_checkpoints", "test_journal", "test_kaggle", "test_security")
-LAST = ("test_changes", "test_remote", "test_fuzz", "test_store", "test_outputs")
+LAST = ("test_changes", "test_remote", "test_fuzz", "test_outputs")
 """Files in the order in which they start. test_changes and test_remote need the story that test_end_to_end plays."""
 
 
@@ -50,6 +49,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tests run beside each other: threads that wait for a busy core are many times slower than one thread."""
+    import torch  # takes seconds, which the process that starts the workers need not wait
+
     torch.set_num_threads(1)
 
 

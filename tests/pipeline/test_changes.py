@@ -9,28 +9,35 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.changes import CHANGES, Change, change, list_stale
+from tests.support.changes import CHANGES, Change, change, list_stale, start_dvc
 from tests.support.clone import call, share_cache
+from tests.support.forks import Forks
 from tests.support.story import Story
 
 
 @pytest.fixture(scope="module")
-def results(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def dvc() -> Iterator[Forks]:
+    with start_dvc() as forks:
+        yield forks
+
+
+@pytest.fixture(scope="module")
+def results(story: Story, dvc: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone of the commit that holds the results of trial 0, with everything that DVC keeps checked out."""
     folder = tmp_path_factory.mktemp("home") / "clone"
     call(story.folder, f"git clone --quiet . {folder}")
     share_cache(story.folder, folder)
-    assert list_stale(folder) == set()
+    assert list_stale(folder, dvc) == set()
     yield folder
-    assert list_stale(folder) == set(), "no change was left behind"
+    assert list_stale(folder, dvc) == set(), "no change was left behind"
 
 
 @pytest.mark.parametrize("each", CHANGES, ids=lambda each: each.name)
-def test_a_change_makes_stale_what_depends_on_it_and_nothing_else(results: Path, each: Change) -> None:
+def test_a_change_makes_stale_what_depends_on_it_and_nothing_else(results: Path, dvc: Forks, each: Change) -> None:
     with change(results, each.edits):
         if "params.yaml" in each.edits:
             call(results, "python -m stages.cli.params")  # such a change is allowed
-        assert list_stale(results) == each.stale
+        assert list_stale(results, dvc) == each.stale
 
 
 def render_again(folder: Path) -> str:
@@ -39,7 +46,7 @@ def render_again(folder: Path) -> str:
     return (folder / "dvc.lock").read_text()
 
 
-def test_rewritten_history_and_a_shallow_clone_change_nothing(results: Path, tmp_path: Path) -> None:
+def test_rewritten_history_and_a_shallow_clone_change_nothing(results: Path, dvc: Forks, tmp_path: Path) -> None:
     lock = (results / "dvc.lock").read_text()
     folder, shallow = tmp_path / "clone", tmp_path / "shallow"
     call(results, f"git clone --quiet . {folder}")
@@ -52,12 +59,12 @@ def test_rewritten_history_and_a_shallow_clone_change_nothing(results: Path, tmp
     ):
         call(folder, command, GIT_COMMITTER_NAME="other")
         commits.add(call(folder, "git rev-parse HEAD"))
-        assert list_stale(folder) == set(), command
+        assert list_stale(folder, dvc) == set(), command
     assert len(commits) == 4
     call(folder, f"git clone --quiet --depth 1 file://{folder} {shallow}")
     assert len(call(shallow, "git log --format=%h").split()) == 1
     share_cache(results, shallow)
-    assert list_stale(shallow) == set()
+    assert list_stale(shallow, dvc) == set()
     assert render_again(shallow) == lock
     assert call(shallow, "git status --porcelain") == ""
 

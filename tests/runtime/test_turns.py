@@ -18,7 +18,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from stages.runtime import turns
-turns.FOLDER, turns.cpu_count, turns.LONG = Path(sys.argv[1]), lambda: 4, 0.2
+turns.FOLDER, turns.cpu_count, turns.LONG = Path(sys.argv[1]), lambda: 4, 0.1
 for _ in range(int(sys.argv[3])):
     with turns.take_turn(int(sys.argv[2])):
         started = time.monotonic()
@@ -56,10 +56,10 @@ def test_no_more_threads_than_cores_compute_at_once(tmp_path: Path, threads: int
 
 
 def test_after_a_long_turn_others_come_first(tmp_path: Path) -> None:
-    first = start(tmp_path, 4, turns=15, seconds=0.25)
+    first = start(tmp_path, 4, turns=15, seconds=0.12)
     assert first.stdout
     first.stdout.readline()
-    second = start(tmp_path, 4, turns=3, seconds=0.25)
+    second = start(tmp_path, 4, turns=3, seconds=0.12)
     times = read_times([first, second])
     assert times[1][-1][1] < times[0][-1][0], "the second waited until the first had ended"
 

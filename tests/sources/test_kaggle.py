@@ -340,7 +340,7 @@ def download_with_token(
 @pytest.mark.parametrize("place", ["environment", ".kaggle/kaggle.json"])
 def test_the_token_reaches_kaggle_and_nobody_else(tmp_path: Path, archive: bytes, place: str, failure: str) -> None:
     kaggle = Kaggle(**({"archive": archive} | BEHAVIOURS[failure]))  # type: ignore[arg-type]
-    done = download_with_token(kaggle, tmp_path, place, deadline=2 if "no a" in failure else 60)
+    done = download_with_token(kaggle, tmp_path, place, deadline=1 if "no a" in failure else 60)
     assert kaggle.authorizations[0] in (f"Bearer {CANARY}", f"Basic {ENCODED}")
     assert done.returncode == (0 if failure in ("none", "no answer", "no archive") else 1)
     assert (done.stdout.startswith("unreachable: ")) == (failure in ("no answer", "no archive"))

@@ -25,13 +25,10 @@ SMALL = {
 }
 
 
-def call(folder: Path, command: str, *, status: int = 0, **extra: str) -> str:
-    """Run a command as a user in this clone would, with the virtual environment's programs on the PATH.
-
-    Returns: what it printed, on both streams.
-    """
+def build_env(folder: Path) -> dict[str, str]:
+    """The environment of a user in this clone, with the virtual environment's programs on the PATH."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
-    environment = kept | {
+    return kept | {
         "HOME": str(folder.parent),
         "DVC_SITE_CACHE_DIR": str(folder.parent / "dvc-site"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -42,8 +39,15 @@ def call(folder: Path, command: str, *, status: int = 0, **extra: str) -> str:
         "GIT_AUTHOR_EMAIL": "test@example.org",
         "GIT_COMMITTER_NAME": "test",
         "GIT_COMMITTER_EMAIL": "test@example.org",
-        **extra,
     }
+
+
+def call(folder: Path, command: str, *, status: int = 0, **extra: str) -> str:
+    """Run a command as a user in this clone would.
+
+    Returns: what it printed, on both streams.
+    """
+    environment = build_env(folder) | extra
     with tempfile.TemporaryFile() as file:  # a pipe would stay open as long as idle workers of a killed stage live
         done = subprocess.run(
             shlex.split(command), cwd=folder, env=environment, check=False, stdout=file, stderr=subprocess.STDOUT
