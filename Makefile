@@ -62,11 +62,14 @@ audit: $(READY) ## ask osv.dev for known vulnerabilities of the pinned packages
 	uv audit --preview-features audit-command --frozen --service-url $(OSV)
 
 $(READY): requirements.txt
+	@# to clear a link would empty what it points to
+	@[ ! -L $(VENV) ] || { echo '$(VENV) is a link, and the set-up would replace what it points to. Remove the link first: rm $(VENV)'; exit 1; }
 	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 		$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; \
 	done || { echo 'No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12'; exit 1; }; \
 	echo "Setting up $(VENV) with $$($$python --version): one to two minutes on a fast connection, 6.5 GB" && \
-	{ $$python -m venv --clear $(VENV) || { echo 'Python lacks venv. On Debian and Ubuntu: apt install python3-venv'; exit 1; }; }
+	{ $$python -c 'import ensurepip, venv' 2>/dev/null || { echo 'Python lacks venv. On Debian and Ubuntu: apt install python3-venv'; exit 1; }; } && \
+	$$python -m venv --clear $(VENV)
 	@awk '/^uv==/,!/\\$$/' requirements.txt > $(VENV)/uv.txt
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
 	@uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode requirements.txt

@@ -28,8 +28,8 @@ def find_store() -> str:
 
 
 def hide_credentials(text: str) -> str:
-    """Text in which no URI has a user name or password, which may hold ``@`` and ``/`` as they are."""
-    return re.sub(r"//[^/:\s]*(:\S*)?@", "//", text)
+    """Text in which no URI has a query, or a user name or password, which may hold ``@`` and ``/`` as they are."""
+    return re.sub(r"(://[^?\s]*)\?\S*", r"\1", re.sub(r"//[^/:\s]*(:\S*)?@", "//", text))
 
 
 def identify_store() -> str:

@@ -149,7 +149,7 @@ def make_shares(*ends: tuple[float, float]) -> dict[str, tuple[float, Interval]]
 def test_above_the_baseline_is_what_lies_above_it_as_a_whole(ends: list[tuple[float, float]], words: str) -> None:
     text = describe_baseline(make_shares(*ends), 0.5)
     assert f"always predicting the most common class, is at 50.0 %: {words} clearly above it." in text
-    assert ("says little about classifiers that work" in text) == (words == "neither arm is")
+    assert ("says little about classifiers that beat it" in text) == (words == "neither arm is")
 
 
 def test_both_arms_with_their_own_intervals() -> None:

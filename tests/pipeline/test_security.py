@@ -254,6 +254,17 @@ def test_set_up_installs_nothing_without_its_hash() -> None:
     assert all("--require-hashes" in line for line in installs)
 
 
+def test_set_up_spares_what_a_link_points_to(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/kept").touch()
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / ".venv").symlink_to("theirs")
+    command = ["make", "--file", str(ROOT / "Makefile"), ".venv/.ready"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Remove the link first: rm .venv" in done.stdout) == (2, True)
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["kept"]
+
+
 class Advisories(BaseHTTPRequestHandler):
     """The two calls of osv.dev: one package has an advisory."""
 

@@ -74,7 +74,7 @@ def describe_baseline(shares: Mapping[str, tuple[float, Interval]], baseline: fl
     """The accuracy of each arm, and whether it is above the majority-class baseline."""
     (original, first), (augmented, second) = shares.values()
     learned = any(interval.low > baseline for _, interval in shares.values())
-    doubt = "" if learned else " As long as that is so, this says little about classifiers that work."
+    doubt = "" if learned else " As long as that is so, this says little about classifiers that beat it."
     return (
         f"The original arm was correct on {100 * original:.1f} % (95 % interval {format_percent(first)}), "
         f"the augmented arm on {100 * augmented:.1f} % ({format_percent(second)}). "
