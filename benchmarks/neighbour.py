@@ -132,9 +132,10 @@ def train() -> None:
     import torch
 
     from stages.model import device
-    from stages.model.dataset import Images
+    from stages.model.dataset import Examples
     from stages.model.device import make_deterministic, select_device, set_threads
-    from stages.model.network import build_model, compute_weights_sha256
+    from stages.model.network import build_model, compute_weights_sha256, describe_network
+    from stages.model.params import ModelParams
     from stages.training.checkpoints import Checkpoints, Stop
     from stages.training.loop import Trainer, TrainSpec
     from stages.training.params import TrainParams
@@ -154,24 +155,29 @@ def train() -> None:
     if os.environ.get("TURNS") == "0":
         device.Device.take_turn = lambda self: nullcontext()  # type: ignore[method-assign]
     pixels = np.random.default_rng(0).integers(0, 256, (STEPS * BATCH, 3, SIZE, SIZE), dtype=np.uint8)
-    images = Images(torch.from_numpy(pixels), torch.arange(STEPS * BATCH) % 2)
-    test = Images(images.pixels[:2], images.targets[:2])
+    images = Examples(torch.from_numpy(pixels), torch.arange(STEPS * BATCH) % 2)
+    test = Examples(images.inputs[:2], images.targets[:2])
     epochs = 10**6  # ends with stdin
     params = TrainParams(
         budget="epochs",
-        image_size=SIZE,
         epochs=epochs,
         batch_size=BATCH,
+        optimizer="adam",
         learning_rate=0.001,
+        schedule="constant",
+        weight_decay=0.0,
+        label_smoothing=0.0,
         precision="auto",
         threads=None,
         checkpoint_every=epochs,
     )
-    model = build_model(2, seed=0)
+    labs = ModelParams(name="resnet50", weights=None, freeze="none", image_size=SIZE, normalization=None)
+    network = describe_network(labs)
+    model = build_model(network, 2, seed=0)
     sys.stdin.readline()
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), Stop(), seconds=math.inf)  # none: a save would be part of the time
-        Trainer(model, TrainSpec(images, test, 1, params, 0, select_device("auto")), checkpoints).run(Log())
+        Trainer(model, TrainSpec(images, test, 1, network, params, 0, select_device("auto")), checkpoints).run(Log())
 
 
 if __name__ == "__main__":

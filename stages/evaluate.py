@@ -31,8 +31,9 @@ from stages.evaluation.predictions import (
 )
 from stages.evaluation.record import EvaluationRecord, get_metrics_path
 from stages.evaluation.robustness import Predict, compute_robustness
-from stages.model.dataset import Images, load_images, normalize
+from stages.model.dataset import Examples, load_images, prepare
 from stages.model.device import make_deterministic, select_device, set_threads
+from stages.model.features import split_model
 from stages.model.network import load_model, predict_logits
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir, list_differences
 from stages.model.scores import compute_softmax
@@ -56,11 +57,11 @@ def main() -> None:
     check_runs(runs, class_names)
 
     make_deterministic()
-    size = runs["original"].params["train.image_size"]
+    size = runs["original"].network.image_size
     models = {arm: load_predict(run) for arm, run in runs.items()}
     images = load_images(test, class_names, size)
-    probabilities = {arm: predict(images.pixels) for arm, predict in models.items()}
-    on_copies = models["augmented"](load_images(copies, class_names, size).pixels)
+    probabilities = {arm: predict(images.inputs) for arm, predict in models.items()}
+    on_copies = models["augmented"](load_images(copies, class_names, size).inputs)
     robustness = pd.DataFrame(columns=list(RobustnessTable.columns))
     if params.evaluate.robustness:
         robustness = compute_robustness(test, class_names, models, params.augment, size)
@@ -110,12 +111,13 @@ def load_predict(run: TrainRecord) -> Predict:
     device = select_device(run.machine.precision)
     set_threads(run.machine.threads)  # rounding depends on it
     model = load_model(get_model_dir(run.arm, run.trial), run).to(device.torch_device)
-    return lambda pixels: compute_softmax(predict_logits(model, pixels, device).numpy())
+    trained, make_inputs = split_model(model, run.network, device)
+    return lambda images: compute_softmax(predict_logits(trained, make_inputs(images), run.network, device).numpy())
 
 
-def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float], images: Images) -> None:
+def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float], images: Examples) -> None:
     """Add the results to the arm's MLflow run, or warn why they are not there."""
-    example = normalize(images.pixels[:2]).contiguous()
+    example = prepare(images.inputs[:2], run.network).contiguous()
     if reason := tracking.attempt(partial(log_evaluation, record, run, accuracies, example)):
         print(
             f"warning: {run.arm}, trial {run.trial} is not logged: {reason}. Once the tracking server is back, "

@@ -1,7 +1,7 @@
-"""Train ResNet-50 from random weights: one arm of one trial.
+"""Train a network, as in the labs ResNet-50 from random weights: one arm of one trial.
 
 Reads   the manifests given (data/split/<trial>.csv, and data/augmented/<trial>.csv in the augmented arm)
-        and the images they list; data/budget/<trial>.json in the original arm; params seed, train
+        and the images they list; data/budget/<trial>.json in the original arm; params seed, model, train
 Writes  models/<arm>/<trial>/: model.safetensors, run.json (what ran), layers.csv
         metrics/history/<arm>-<trial>.csv: loss and metrics of every epoch
         one MLflow run
@@ -10,29 +10,33 @@ Command python -m stages.train --arm original --trial 0 --budget data/budget/0.j
 
 Both arms of a trial start from the same weights. The last epoch is the model: the test photos are watched at
 every epoch, but nothing is chosen by them. A training that was killed goes on where it was, to the same bytes.
+With a frozen backbone the features of every image are computed first, and only the head is trained.
 """
 
 import argparse
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from stages.base.files import compute_sha256, replace_dir, write_bytes
 from stages.base.records import Budget
 from stages.base.sections import flatten
 from stages.base.seeds import derive_seed
-from stages.cli.params import load_params
+from stages.cli.params import Params, load_params
 from stages.cli.stage import run_stage
 from stages.model.dataset import load_images
 from stages.model.device import make_deterministic, select_device, set_threads
+from stages.model.features import split_model
 from stages.model.network import (
     LAYERS_FILE,
     MODEL_FILE,
     build_model,
     compute_weights_sha256,
+    describe_network,
     encode_weights,
     list_layers,
 )
@@ -41,6 +45,7 @@ from stages.model.record import (
     HistoryTable,
     Machine,
     TrainRecord,
+    describe_start,
     get_history_path,
     get_model_dir,
     list_differences,
@@ -50,10 +55,8 @@ from stages.runtime.errors import UserError
 from stages.runtime.failpoints import failpoint
 from stages.tracking.training import start_journal, track_run
 from stages.training.checkpoints import catch_stop, lock_training, open_checkpoints
-from stages.training.loop import Trainer, TrainSpec, count_work
-
-if TYPE_CHECKING:
-    from torchvision.models import ResNet
+from stages.training.loop import Trainer, TrainSpec
+from stages.training.steps import count_work
 
 
 def main() -> None:
@@ -67,36 +70,36 @@ def main() -> None:
     make_deterministic()
     set_threads(params.train.threads)
     device = select_device(params.train.precision)
-    model = build_model(len(class_names), derive_seed(params.seed, "weights", args.trial))
+    network = describe_network(params.model)
+    model = build_model(network, len(class_names), derive_seed(params.seed, "weights", args.trial))
     run = TrainRecord(
         arm=args.arm,
         trial=args.trial,
         class_names=class_names,
-        params={"seed": params.seed, **flatten(params.train.model_dump(exclude={"budget"}), "train")},
+        network=network,
+        params=select_params(params),
         repeats=repeats,
         **count_work(len(train_manifest), repeats, params.train),
         initial_weights_sha256=compute_weights_sha256(model),
         manifests={path.as_posix(): compute_sha256(path) for path in args.manifests},
-        machine=device.describe(),
+        machine=device.describe(network.name),
         model_sha256="",
     )
     print(describe(run))
     print(explain_machine(run), end="")
-    spec = TrainSpec(
-        train=load_images(train_manifest, class_names, params.train.image_size),
-        test=load_images(test_manifest, class_names, params.train.image_size),
-        repeats=repeats,
-        params=params.train,
-        seed=derive_seed(params.seed, "order", args.trial),
-        device=device,
+    trained, make_inputs = split_model(model.to(device.torch_device), network, device)
+    train, test = (
+        load_images(manifest, class_names, network.image_size).map(make_inputs)
+        for manifest in (train_manifest, test_manifest)
     )
+    spec = TrainSpec(train, test, repeats, network, params.train, derive_seed(params.seed, "order", args.trial), device)
     with (
         lock_training(run.name),
         catch_stop() as stop,
         open_checkpoints(run.name, run.model_dump(), stop) as checkpoints,
         track_run(checkpoints.folder, start_journal(checkpoints.folder, run, flatten(params.model_dump()))) as tracked,
     ):
-        history = Trainer(model.to(device.torch_device), spec, checkpoints).run(tracked)
+        history = Trainer(trained, spec, checkpoints).run(tracked)
         failpoint("after-last-save")
         run = save_results(model, history, run)
         tracked.log_file(encode_layers(model), LAYERS_FILE)
@@ -118,7 +121,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def save_results(model: "ResNet", history: pd.DataFrame, run: TrainRecord) -> TrainRecord:
+def select_params(params: Params) -> dict[str, Any]:
+    """Those that decide what a training makes, with dotted names."""
+    sections = {"model": params.model.model_dump(), "train": params.train.model_dump(exclude={"budget"})}
+    return {"seed": params.seed, **flatten(sections)}
+
+
+def save_results(model: nn.Module, history: pd.DataFrame, run: TrainRecord) -> TrainRecord:
     """Write the model, what ran, and the history. Returns: ``run`` with the model's hash."""
     weights = encode_weights(model)
     run = run.model_copy(update={"model_sha256": hashlib.sha256(weights).hexdigest()})
@@ -130,7 +139,7 @@ def save_results(model: "ResNet", history: pd.DataFrame, run: TrainRecord) -> Tr
     return run
 
 
-def encode_layers(model: "ResNet") -> bytes:
+def encode_layers(model: nn.Module) -> bytes:
     """The list of layers as CSV."""
     return list_layers(model).to_csv(index=False, lineterminator="\n").encode()
 
@@ -154,11 +163,13 @@ def read_manifests(paths: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def describe(run: TrainRecord) -> str:
-    """One line for the terminal, before training."""
+    """Two lines for the terminal, before training."""
     repeats = f"{run.repeats} × " if run.repeats > 1 else ""
     return (
         f"train_{run.arm}: trial {run.trial}: {repeats}{run.train_images} images × {run.epochs} epochs = "
-        f"{run.steps} steps, {run.machine.precision} on {run.machine.device}, threads: {run.machine.threads}"
+        f"{run.steps} steps, {run.machine.precision} on {run.machine.device}, threads: {run.machine.threads}\n"
+        f"  {describe_start(run.network.name, run.network.weights, run.network.freeze)}, "
+        f"{run.network.image_size} x {run.network.image_size} pixels"
     )
 
 

@@ -15,6 +15,7 @@ from stages.augmentation.params import AugmentParams
 from stages.base.sections import Section
 from stages.comparison.params import ReportParams
 from stages.evaluation.params import EvaluateParams
+from stages.model.params import ModelParams
 from stages.runtime.errors import UserError
 from stages.sources.params import FetchParams
 from stages.splitting.params import SplitParams
@@ -31,6 +32,7 @@ class Params(Section):
     fetch: FetchParams
     split: SplitParams
     augment: AugmentParams
+    model: ModelParams
     train: TrainParams
     evaluate: EvaluateParams
     report: ReportParams

@@ -31,8 +31,8 @@ class Device:
         """Compute beside other trainings on this machine without slowing them, or being slowed, manyfold."""
         return nullcontext() if self.torch_device.type == "cuda" else take_turn(torch.get_num_threads())
 
-    def describe(self) -> Machine:
-        """What of this machine can change the bytes of a trained model."""
+    def describe(self, network: str) -> Machine:
+        """What of this machine can change the bytes of a trained model; ``network``: its name in params."""
         capabilities = torch.cpu.get_capabilities()
         flags = [
             name if value is True else f"{name}={value}"  # sizes of caches decide how products are cut into blocks
@@ -45,7 +45,7 @@ class Device:
             cpu_flags=" ".join([torch.backends.cpu.get_cpu_capability(), *sorted(flags)]),
             threads=torch.get_num_threads(),
             precision=self.precision,
-            versions={name: version(name) for name in LIBRARIES},
+            versions={name: version(name) for name in (*LIBRARIES, *(["timm"] if network.startswith("timm/") else []))},
         )
 
 

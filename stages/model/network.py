@@ -1,4 +1,4 @@
-"""ResNet-50: build it from random weights, predict, save it and load it without running anyone's code."""
+"""A network: built from random or pretrained weights, saved, and loaded without running anyone's code."""
 
 import hashlib
 from pathlib import Path
@@ -7,11 +7,15 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torchvision.models import ResNet, resnet50
+from torch import nn
 
-from stages.model.dataset import normalize
+from stages.base.files import compute_sha256
+from stages.model.architectures import build_network, check_forward, check_name, describe_input, find_head
+from stages.model.dataset import prepare
 from stages.model.device import Device
-from stages.model.record import TrainRecord
+from stages.model.params import ModelParams
+from stages.model.record import NetworkRecord, TrainRecord
+from stages.model.weights import choose_published, find_file, load_weights, name_timm
 from stages.runtime.errors import UserError
 
 MODEL_FILE = "model.safetensors"
@@ -21,25 +25,55 @@ LAYERS_FILE = "layers.csv"
 PREDICTION_BATCH = 64
 
 
-def build_model(num_classes: int, seed: int) -> ResNet:
-    """ResNet-50 with random weights (He et al. 2015, https://arxiv.org/abs/1512.03385); 23,512,130 for two classes."""
+def describe_network(params: ModelParams) -> NetworkRecord:
+    """What params ask for; what they leave open is as the network's weights were trained with.
+
+    Raises UserError for a network or weights that do not exist.
+    """
+    check_name(params.name)
+    name, file = params.name, find_file(params.weights)
+    if name.startswith("timm/"):
+        name = f"timm/{name_timm(name, params.weights)}"
+    size, mean, std = describe_input(name, choose_published(name, params.weights))
+    return NetworkRecord(
+        name=params.name,
+        weights=params.weights,
+        freeze=params.freeze,
+        weights_sha256=compute_sha256(file) if file and file.is_file() else "",
+        image_size=params.image_size or size,
+        mean=params.normalization.mean if params.normalization else mean,
+        std=params.normalization.std if params.normalization else std,
+    )
+
+
+def build_model(network: NetworkRecord, num_classes: int, seed: int) -> nn.Module:
+    """The network as it is before training, its random weights from ``seed``; 23,512,130 in ResNet-50 of two classes.
+
+    Raises UserError when it cannot be built, or its pretrained weights cannot be had.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return resnet50(weights=None, num_classes=num_classes).to(memory_format=torch.channels_last)
+        model = build_network(network.name, num_classes, network.image_size)
+    if network.weights:
+        load_weights(model, network.name, network.weights, network.image_size)
+    check_forward(model, num_classes, network.image_size)
+    if network.freeze == "backbone":
+        model.requires_grad_(False).get_submodule(find_head(model)).requires_grad_(True)
+    return model.to(memory_format=torch.channels_last)
 
 
-def encode_weights(model: ResNet) -> bytes:
+def encode_weights(model: nn.Module) -> bytes:
     """All tensors of a model, batch-norm statistics included, as safetensors. The same weights give the same bytes."""
     data: bytes = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
     return data
 
 
-def compute_weights_sha256(model: ResNet) -> str:
+def compute_weights_sha256(model: nn.Module) -> str:
     """SHA-256 of a model's tensors, in hex."""
     return hashlib.sha256(encode_weights(model)).hexdigest()
 
 
-def load_model(folder: Path, run: TrainRecord) -> ResNet:
+def load_model(folder: Path, run: TrainRecord) -> nn.Module:
     """Load the model that ``run`` describes. Raises UserError when the file is missing or not that model."""
     path, num_classes = folder / MODEL_FILE, len(run.class_names)
     try:
@@ -52,26 +86,32 @@ def load_model(folder: Path, run: TrainRecord) -> ResNet:
             f"{path} was changed: its SHA-256 is {found[:12]}…, run.json says {run.model_sha256[:12]}…. "
             f"Delete {folder} and run `dvc checkout`, or `dvc repro` to train it again."
         )
-    model = build_model(num_classes, seed=0)
+    untrained = run.network.model_copy(update={"weights": None})
+    model = build_model(untrained, num_classes, seed=0)
     try:
         model.load_state_dict(load(data))
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path} is not a ResNet-50 with {num_classes} classes: {error}. Run `dvc repro`.") from error
+        raise UserError(
+            f"{path} is not a {run.network.name} with {num_classes} classes: {error}. Run `dvc repro`."
+        ) from error
     return model
 
 
-def list_layers(model: ResNet) -> pd.DataFrame:
-    """Every trainable tensor: layer, size (such as 64x3x7x7), number of weights, trainable. 161 rows."""
+def list_layers(model: nn.Module) -> pd.DataFrame:
+    """Every tensor of weights: layer, size (such as 64x3x7x7), number of weights, trainable. 161 rows for ResNet-50."""
     rows = [(name, "x".join(map(str, p.shape)), p.numel(), p.requires_grad) for name, p in model.named_parameters()]
     return pd.DataFrame(rows, columns=["layer", "size", "weights", "trainable"])
 
 
 @torch.inference_mode()
-def predict_logits(model: ResNet, images: torch.Tensor, device: Device) -> torch.Tensor:
-    """Logits `[N, C]`, float32 on the CPU, of uint8 images `[N, 3, H, W]`. Leaves the model in evaluation mode."""
+def predict_logits(model: nn.Module, inputs: torch.Tensor, network: NetworkRecord, device: Device) -> torch.Tensor:
+    """Logits `[N, C]`, float32 on the CPU, of uint8 images `[N, 3, H, W]`, or of features `[N, F]` by a head alone.
+
+    Leaves the model in evaluation mode.
+    """
     model.eval()
     logits = []
-    for batch in torch.split(images, PREDICTION_BATCH):
+    for batch in torch.split(inputs, PREDICTION_BATCH):
         with device.take_turn(), device.autocast():
-            logits.append(model(normalize(batch.to(device.torch_device))).float().cpu())
+            logits.append(model(prepare(batch.to(device.torch_device), network)).float().cpu())
     return torch.cat(logits)

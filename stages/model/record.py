@@ -33,16 +33,39 @@ def list_differences(before: Machine, now: Machine) -> list[str]:
     return found + ([f"processor features {' '.join(flags)}"] if flags else [])
 
 
+class NetworkRecord(Record):
+    """Which network was trained from what, and how images become its input.
+
+    name, weights, freeze: as in params.yaml. weights_sha256: of the file of pretrained weights that ``weights`` names,
+    or empty. image_size: pixels along each side. mean, std: per colour channel, of intensities from 0 to 1.
+    """
+
+    name: str
+    weights: str | None
+    freeze: Literal["none", "backbone"]
+    weights_sha256: str
+    image_size: int
+    mean: list[float]
+    std: list[float]
+
+
+def describe_start(name: str, weights: str | None, freeze: str) -> str:
+    """What is trained from what, such as ``resnet50 from random weights``; the arguments as in params.yaml."""
+    start = f"{name} from {weights or 'random'} weights"
+    return f"{start}, only its head" if freeze == "backbone" else start
+
+
 class TrainRecord(Record):
     """What was trained on what: models/<arm>/<trial>/run.json, written by train.
 
-    params: seed and train section, with dotted names. repeats: how often an epoch shows each train image. steps:
-    optimizer updates in all. samples_seen: images shown to the model in all. manifests: SHA-256 by path.
+    params: seed and the sections model and train, with dotted names. repeats: how often an epoch shows each train
+    image. steps: optimizer updates in all. samples_seen: images shown to the model in all. manifests: SHA-256 by path.
     """
 
     arm: str
     trial: int
     class_names: list[str]
+    network: NetworkRecord
     params: dict[str, Any]
     repeats: int
     epochs: int

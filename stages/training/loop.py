@@ -3,28 +3,41 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import nn
-from torchvision.models import ResNet
 
 from stages.base.seeds import derive_seed
-from stages.model.dataset import Images, normalize
+from stages.model.dataset import Examples, prepare
 from stages.model.device import Device
 from stages.model.network import encode_weights, predict_logits
+from stages.model.record import NetworkRecord
 from stages.model.scores import compute_scores, compute_softmax
 from stages.runtime.errors import UserError
 from stages.runtime.failpoints import failpoint
 from stages.runtime.progress import compute_speed, describe_epoch, show_steps
 from stages.training.checkpoints import Checkpoint, Checkpoints
 from stages.training.params import TrainParams
+from stages.training.steps import compute_learning_rate, count_steps, split_batches
 
 REMEDY = "Lower train.learning_rate in params.yaml, or set train.precision to fp32."
+
+
+class TrainExamples(Protocol):
+    """What is trained on, such as `Examples`. targets: class indices, int64 `[N]`."""
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """Class index of each example."""
+
+    def read_batches(self, epoch: int, batches: Sequence[npt.NDArray[np.int64]]) -> Iterator[torch.Tensor]:
+        """The inputs of each batch of indices `[B]`, one after the other, as they are in this epoch, from 1."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +47,10 @@ class TrainSpec:
     ``repeats``: how often an epoch shows each train image. ``seed``: of the trial's batch order.
     """
 
-    train: Images
-    test: Images
+    train: TrainExamples
+    test: Examples
     repeats: int
+    network: NetworkRecord
     params: TrainParams
     seed: int
     device: Device
@@ -50,6 +64,11 @@ class TrainSpec:
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
         return count_steps(self.samples_per_epoch, self.params.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.params.epochs * self.steps_per_epoch
 
 
 @dataclass
@@ -79,9 +98,9 @@ class Log(Protocol):
 
 @dataclass
 class Trainer:
-    """Trains ``model`` in place, from the newest checkpoint if there is one."""
+    """Trains ``model``, a network or its head alone, in place, from the newest checkpoint if there is one."""
 
-    model: ResNet
+    model: nn.Module
     spec: TrainSpec
     checkpoints: Checkpoints
     progress: Progress = field(default_factory=Progress)
@@ -89,7 +108,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Restore the newest checkpoint."""
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.spec.params.learning_rate)
+        self.optimizer = build_optimizer(self.model, self.spec.params)
         if checkpoint := self.checkpoints.load():
             self.model.load_state_dict(checkpoint["model"])
             self.optimizer.load_state_dict(checkpoint["optimizer"])
@@ -104,10 +123,10 @@ class Trainer:
         """
         epochs, every = self.spec.params.epochs, self.spec.params.checkpoint_every
         if done := self._count_done():
-            print(f"  resuming after step {done} of {epochs * self.spec.steps_per_epoch}")
+            print(f"  resuming after step {done} of {self.spec.steps}")
         for epoch, scores in enumerate(self.progress.history, start=1):
             log.log_epoch(epoch, scores)
-        with show_steps(epochs * self.spec.steps_per_epoch, done) as bar:
+        with show_steps(self.spec.steps, done) as bar:
             for epoch in range(self.progress.epoch, epochs + 1):
                 bar.set_description(f"epoch {epoch}/{epochs}")
                 started, left = time.perf_counter(), 1 - self.progress.step / self.spec.steps_per_epoch
@@ -136,12 +155,15 @@ class Trainer:
         spec, progress, num_images = self.spec, self.progress, len(self.spec.train.targets)
         rng = np.random.default_rng(derive_seed(spec.seed, progress.epoch))
         order = rng.permutation(spec.samples_per_epoch) % num_images
-        for batch in split_batches(order, spec.params.batch_size)[progress.step :]:
+        batches = split_batches(order, spec.params.batch_size)[progress.step :]
+        for batch, inputs in zip(batches, spec.train.read_batches(progress.epoch, batches), strict=True):
             with spec.device.take_turn():
-                loss, correct = self._take_step(batch)
+                loss, correct = self._take_step(inputs, spec.train.targets[batch])
             if not math.isfinite(loss):
-                step, total = self._count_done() + 1, spec.params.epochs * spec.steps_per_epoch
-                raise UserError(f"the loss became {loss} in epoch {progress.epoch}, step {step} of {total}. {REMEDY}")
+                step = self._count_done() + 1
+                raise UserError(
+                    f"the loss became {loss} in epoch {progress.epoch}, step {step} of {spec.steps}. {REMEDY}"
+                )
             progress.loss_sum += loss * len(batch)
             progress.correct += correct
             progress.step += 1
@@ -150,13 +172,15 @@ class Trainer:
             failpoint(f"step {progress.epoch}.{progress.step}")
         return {"train/loss": progress.loss_sum / len(order), "train/accuracy": progress.correct / len(order)}
 
-    def _take_step(self, batch: np.ndarray) -> tuple[float, int]:
-        """One optimizer step on the train images with these indices `[B]`. Returns: loss, correct predictions."""
-        images = self.spec.train.pixels[batch].to(self.spec.device.torch_device)
-        targets = self.spec.train.targets[batch].to(self.spec.device.torch_device)
-        with self.spec.device.autocast():
-            logits = self.model(normalize(images))  # [B, C]
-            loss = nn.functional.cross_entropy(logits, targets)
+    def _take_step(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, int]:
+        """One optimizer step on images or features `[B, ...]` of classes `[B]`. Returns: loss, correct predictions."""
+        spec = self.spec
+        for group in self.optimizer.param_groups:
+            group["lr"] = compute_learning_rate(self._count_done(), spec.steps, spec.params)
+        inputs, targets = inputs.to(spec.device.torch_device), targets.to(spec.device.torch_device)
+        with spec.device.autocast():
+            logits = self.model(prepare(inputs, spec.network))  # [B, C]
+            loss = nn.functional.cross_entropy(logits, targets, label_smoothing=spec.params.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -165,7 +189,7 @@ class Trainer:
     def _test(self) -> dict[str, float]:
         """Test scores after an epoch; nothing is selected by them."""
         test = self.spec.test
-        logits = predict_logits(self.model, test.pixels, self.spec.device).numpy()
+        logits = predict_logits(self.model, test.inputs, self.spec.network, self.spec.device).numpy()
         if not np.isfinite(logits).all():  # as when the last step of the epoch has ruined the weights
             raise UserError(f"the logits are NaN or Inf after epoch {self.progress.epoch}. {REMEDY}")
         scores = compute_scores(test.targets.numpy(), compute_softmax(logits))
@@ -180,36 +204,14 @@ class Trainer:
         }
 
 
-class Work(TypedDict):
-    """How much training an arm gets; fields as in `TrainRecord`."""
-
-    epochs: int
-    steps: int
-    train_images: int
-    samples_seen: int
-
-
-def count_work(num_images: int, repeats: int, params: TrainParams) -> Work:
-    """How much training an arm gets that is shown ``num_images`` so often an epoch."""
-    return {
-        "epochs": params.epochs,
-        "steps": params.epochs * count_steps(repeats * num_images, params.batch_size),
-        "train_images": num_images,
-        "samples_seen": params.epochs * repeats * num_images,
-    }
-
-
-def count_steps(num_samples: int, batch_size: int) -> int:
-    """Optimizer steps on so many samples."""
-    return len(split_batches(np.arange(num_samples), batch_size))
-
-
-def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Cut an order `[N]` into batches; a lone last image joins the batch before it.
-
-    Batch norm cannot normalize a single image whose feature map is 1x1, as it is below 64 pixels.
-    """
-    starts = list(range(0, len(order), batch_size))
-    if len(starts) > 1 and len(order) % batch_size == 1:
-        starts.pop()
-    return np.split(order, starts[1:])
+def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
+    """The optimizer of the weights that are trained; SGD with a momentum of 0.9."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    rate, decay = params.learning_rate, params.weight_decay
+    match params.optimizer:
+        case "adam":
+            return torch.optim.Adam(weights, lr=rate, weight_decay=decay)
+        case "adamw":
+            return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
+        case "sgd":
+            return torch.optim.SGD(weights, lr=rate, weight_decay=decay, momentum=0.9)

@@ -11,10 +11,13 @@ class TrainParams(Section):
     """How a model is trained."""
 
     budget: Literal["epochs", "steps"]
-    image_size: Annotated[int, Field(ge=32, le=1024)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "cosine"]
+    weight_decay: Annotated[float, Field(ge=0)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["auto", "fp32", "bf16"]
     threads: Count | None
     checkpoint_every: Count

@@ -100,7 +100,7 @@ def test_each_operation_gives_what_training_would_load(tmp_path: Path) -> None:
     for file, operation in zip(files, fix_magnitudes(PARAMS, sha256), strict=True):
         apply_operations(photo, [operation], path)[0].save(file)
     manifest = pd.DataFrame({"path": files, "sha256": map(compute_sha256, files), "class": "cats"})
-    loaded = load_images(manifest, ["cats"], 32).pixels.permute(0, 2, 3, 1)
+    loaded = load_images(manifest, ["cats"], 32).inputs.permute(0, 2, 3, 1)
     assert np.array_equal(pixels, loaded.numpy())
 
 

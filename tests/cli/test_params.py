@@ -146,7 +146,7 @@ def test_params_in_git_are_the_labs_experiment() -> None:
         set(IDENTITY),
     )
     train = params.train
-    assert (train.image_size, train.epochs, train.batch_size, train.learning_rate) == (224, 10, 32, 0.001)
+    assert (train.epochs, train.batch_size, train.optimizer, train.learning_rate) == (10, 32, "adam", 0.001)
 
 
 def test_flatten_names_keys_as_dvc_does() -> None:

@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from stages.base.files import compute_sha256
-from stages.model.dataset import load_images, normalize
+from stages.model.dataset import load_images, prepare
+from tests.support.records import make_network
 
 
 def test_photos_are_squashed_with_antialiased_bilinear_interpolation(tmp_path: Path) -> None:
@@ -24,14 +25,19 @@ def test_photos_are_squashed_with_antialiased_bilinear_interpolation(tmp_path: P
     manifest["sha256"] = compute_sha256(tmp_path / "photo.png")
     images = load_images(manifest, ["cats", "dogs"], 4)
     assert images.targets.tolist() == [1]
-    assert images.pixels.dtype == torch.uint8
-    assert images.pixels.tolist() == [
+    assert images.inputs.dtype == torch.uint8
+    assert images.inputs.tolist() == [
         [[[57, 160, 80, 183]] * 4, [[0] * 4] * 4, [[57, 160, 80, 183]] * 4],
     ]
 
 
-def test_normalize_takes_the_statistics_of_imagenet() -> None:
+def test_images_are_normalized_with_the_statistics_of_the_network() -> None:
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    reference = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
-    torch.testing.assert_close(normalize(images), reference(images))
+    for mean, std in (([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), ([0.5, 0.4, 0.3], [0.5, 0.5, 0.1])):
+        reference = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
+        torch.testing.assert_close(prepare(images, make_network(mean=mean, std=std)), reference(images))
+
+
+def test_features_pass_as_they_are() -> None:
+    features = torch.rand(4, 7)
+    assert prepare(features, make_network()) is features

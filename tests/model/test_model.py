@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchvision.models import ResNet
+from torch import nn
 
 from stages.model.device import Device, select_device, set_threads
 from stages.model.network import (
@@ -24,21 +24,21 @@ from stages.model.network import (
 )
 from stages.model.record import TrainRecord, list_differences
 from stages.runtime.errors import UserError
-from tests.support.records import make_run
+from tests.support.records import make_network, make_run
 
 CPU = Device(torch.device("cpu"), "fp32")
 
 
 @pytest.fixture(scope="module")
-def model() -> ResNet:
-    return build_model(2, seed=1)
+def model() -> nn.Module:
+    return build_model(make_network(), 2, seed=1)
 
 
 def describe(data: bytes) -> TrainRecord:
     return make_run(model_sha256=hashlib.sha256(data).hexdigest())
 
 
-def test_model_is_the_labs(model: ResNet) -> None:
+def test_model_is_the_labs(model: nn.Module) -> None:
     layers = list_layers(model)
     assert (len(layers), layers["weights"].sum()) == (161, 23_512_130)
     assert layers["trainable"].all()
@@ -46,25 +46,25 @@ def test_model_is_the_labs(model: ResNet) -> None:
     assert layers.iloc[-1].tolist() == ["fc.bias", "2", 2, True]
 
 
-def test_weights_follow_from_the_seed_alone(model: ResNet) -> None:
+def test_weights_follow_from_the_seed_alone(model: nn.Module) -> None:
     before = torch.get_rng_state()
-    assert compute_weights_sha256(build_model(2, seed=1)) == compute_weights_sha256(model)
-    assert compute_weights_sha256(build_model(2, seed=2)) != compute_weights_sha256(model)
+    assert compute_weights_sha256(build_model(make_network(), 2, seed=1)) == compute_weights_sha256(model)
+    assert compute_weights_sha256(build_model(make_network(), 2, seed=2)) != compute_weights_sha256(model)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_reloaded_model_predicts_the_same_bytes(model: ResNet, tmp_path: Path) -> None:
+def test_reloaded_model_predicts_the_same_bytes(model: nn.Module, tmp_path: Path) -> None:
     images = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8)  # more than one batch
     data = encode_weights(model)
     (tmp_path / MODEL_FILE).write_bytes(data)
     reloaded = load_model(tmp_path, describe(data))
-    logits = predict_logits(model, images, CPU)
+    logits = predict_logits(model, images, make_network(), CPU)
     assert logits.shape == (70, 2)
-    assert torch.equal(predict_logits(reloaded, images, CPU), logits)
+    assert torch.equal(predict_logits(reloaded, images, make_network(), CPU), logits)
     assert encode_weights(reloaded) == data
 
 
-def test_changed_byte_is_named(model: ResNet, tmp_path: Path) -> None:
+def test_changed_byte_is_named(model: nn.Module, tmp_path: Path) -> None:
     data = bytearray(encode_weights(model))
     data[len(data) // 2] ^= 1
     (tmp_path / MODEL_FILE).write_bytes(data)
@@ -79,15 +79,15 @@ def test_pickled_code_is_never_run(tmp_path: Path) -> None:
 
     data = pickle.dumps(Attack())
     (tmp_path / MODEL_FILE).write_bytes(data)
-    with pytest.raises(UserError, match="is not a ResNet-50 with 2 classes"):
+    with pytest.raises(UserError, match="is not a resnet50 with 2 classes"):
         load_model(tmp_path, describe(data))
     assert not (tmp_path / "owned").exists()
 
 
 def test_other_number_of_classes_is_named(tmp_path: Path) -> None:
-    data = encode_weights(build_model(3, seed=1))
+    data = encode_weights(build_model(make_network(), 3, seed=1))
     (tmp_path / MODEL_FILE).write_bytes(data)
-    with pytest.raises(UserError, match="is not a ResNet-50 with 2 classes"):
+    with pytest.raises(UserError, match="is not a resnet50 with 2 classes"):
         load_model(tmp_path, describe(data))
 
 
@@ -109,10 +109,10 @@ def test_auto_precision_follows_the_hardware(
     assert select_device("fp32").precision == "fp32"
 
 
-def test_bf16_changes_the_numbers_a_little(model: ResNet) -> None:
+def test_bf16_changes_the_numbers_a_little(model: nn.Module) -> None:
     images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
-    exact = predict_logits(model, images, CPU).numpy()
-    rounded = predict_logits(model, images, Device(torch.device("cpu"), "bf16")).numpy()
+    exact = predict_logits(model, images, make_network(), CPU).numpy()
+    rounded = predict_logits(model, images, make_network(), Device(torch.device("cpu"), "bf16")).numpy()
     assert not np.array_equal(exact, rounded)
     np.testing.assert_allclose(rounded, exact, rtol=0.05)
 
@@ -170,7 +170,7 @@ def test_threads_follow_the_affinity_the_environment_and_the_param(
     assert torch.get_num_threads() == 1, "no more than this process may use"
     set_threads(3)
     assert torch.get_num_threads() == 3, "a number is taken as it is: it decides bytes"
-    assert select_device("fp32").describe().threads == 3
+    assert select_device("fp32").describe("resnet50").threads == 3
 
 
 def test_a_machine_is_its_processor_and_what_that_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_a_machine_is_its_processor_and_what_that_can_do(monkeypatch: pytest.Mon
     machines = []
     for amx in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda amx=amx: capabilities | {"amx_bf16": amx})
-        machines.append(select_device("fp32").describe())
+        machines.append(select_device("fp32").describe("resnet50"))
     assert machines[0].cpu_name == "Intel Xeon"
     assert machines[0].cpu_flags.split()[1:] == ["amx_bf16", "avx512_f", "l2_cache_size=2097152"]
     assert list_differences(*machines) == ["processor features amx_bf16"]

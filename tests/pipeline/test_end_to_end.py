@@ -156,7 +156,7 @@ def test_runs_say_where_they_come_from(story: Story) -> None:
         assert re.fullmatch("[0-9a-f]{40}", run["tags.git_commit"])
         assert run[f"tags.md5:data/split/{trial}.csv"] in story.lock["first"]
         assert re.fullmatch("[0-9a-f]{64}", run["tags.model_sha256"])
-        assert run["params.train.image_size"] == "32"
+        assert run["params.model.image_size"] == "32"
         assert run["params.fetch.subset"] == "test"
         assert (run["params.augment.copies"] == "2") == (arm == "augmented")
 
@@ -197,9 +197,8 @@ def test_logged_model_predicts_as_the_model_on_disk(story: Story) -> None:
     assert story.logits.shape == (3, 2)
     folder = story.folder / "models/original/0"
     images = read_test_photos(story.folder)
-    logits = predict_logits(
-        load_model(folder, TrainRecord.load(folder / RUN_FILE)), images, Device(torch.device("cpu"), "fp32")
-    )
+    run = TrainRecord.load(folder / RUN_FILE)
+    logits = predict_logits(load_model(folder, run), images, run.network, Device(torch.device("cpu"), "fp32"))
     np.testing.assert_allclose(story.logits, logits.numpy(), rtol=1e-4, atol=1e-4)
 
 

@@ -31,7 +31,7 @@ from stages.runtime.errors import UserError
 from tests.conftest import ROOT, change_params
 from tests.evaluation.test_evaluate import look_at_red
 from tests.support.pictures import make_jpeg, make_zip
-from tests.support.records import make_run
+from tests.support.records import make_network, make_run
 
 CLASS_NAMES = ["cats", "dogs"]
 SIZE = 32  # pixels
@@ -66,7 +66,7 @@ def run_train(monkeypatch: pytest.MonkeyPatch, arm: str) -> None:
 @pytest.fixture
 def prepared(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """Twenty photos, split and augmented. Returns the split."""
-    change_params({"train.image_size": SIZE, "augment.copies": 1, "augment.operations_per_copy": 1})
+    change_params({"model.image_size": SIZE, "augment.copies": 1, "augment.operations_per_copy": 1})
     run(monkeypatch, split.main, "--trial", 0)
     run(monkeypatch, augment.main, "--trial", 0)
     return SplitTable.load(SPLIT)
@@ -117,7 +117,7 @@ def test_a_changed_copy_stops_training(prepared: pd.DataFrame, monkeypatch: pyte
 def read_images() -> list[Any]:
     """Pixels and labels that the augmented arm learns from and is tested on."""
     images = [load_images(part, CLASS_NAMES, SIZE) for part in train.read_manifests([SPLIT, COPIES])]
-    return [tensor.tolist() for part in images for tensor in (part.pixels, part.targets)]
+    return [tensor.tolist() for part in images for tensor in (part.inputs, part.targets)]
 
 
 @pytest.mark.parametrize("path", [SPLIT, COPIES], ids=str)
@@ -214,7 +214,7 @@ def test_under_dvc_any_changed_byte_of_what_it_recorded_is_named(
 
 @pytest.fixture(scope="module")
 def weights() -> bytes:
-    return encode_weights(build_model(2, seed=0))
+    return encode_weights(build_model(make_network(), 2, seed=0))
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def run_stages() -> None:
     train_images, test = train.read_manifests([SPLIT, COPIES])
     RobustnessTable.save(Path("data/robustness.csv"), run_evaluate_on(test))
     images = load_images(train_images, CLASS_NAMES, SIZE)
-    torch.save((images.pixels, images.targets), "data/images.pt")
+    torch.save((images.inputs, images.targets), "data/images.pt")
 
 
 def snapshot_data() -> dict[str, bytes]:

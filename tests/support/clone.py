@@ -19,7 +19,7 @@ SMALL = {
     "trials": [0],
     "fetch.sources": ["archive"],
     "augment.max_side": 128,
-    "train.image_size": 32,
+    "model.image_size": 32,
     "train.epochs": 2,
     "train.checkpoint_every": 1,
 }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.model.record import Machine, TrainRecord
+from stages.model.record import Machine, NetworkRecord, TrainRecord
 
 
 def make_machine(**changes: Any) -> Machine:
@@ -17,13 +17,21 @@ def make_machine(**changes: Any) -> Machine:
     return Machine(**(machine | {"versions": {"torch": "2.14.1", "numpy": "2.4.0"}} | changes))
 
 
+def make_network(**changes: Any) -> NetworkRecord:
+    """The labs' network, for images of 32 pixels; ``changes`` replace fields."""
+    network: dict[str, Any] = {"name": "resnet50", "weights": None, "freeze": "none", "weights_sha256": ""}
+    network |= {"image_size": 32, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    return NetworkRecord(**(network | changes))
+
+
 def make_run(**changes: Any) -> TrainRecord:
     """A training of two classes; ``changes`` replace fields."""
     run: dict[str, Any] = {
         "arm": "original",
         "trial": 0,
         "class_names": ["cats", "dogs"],
-        "params": {"seed": 0, "train.image_size": 32},
+        "network": make_network(),
+        "params": {"seed": 0, "model.image_size": 32},
         "repeats": 1,
         "epochs": 2,
         "steps": 4,

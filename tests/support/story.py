@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from mlflow.tracking import MlflowClient
 
-from stages.model.dataset import load_images, normalize
+from stages.model.dataset import load_images, prepare
 from stages.photos.manifest import PhotoTable, SplitTable
 from stages.tracking.store import EXPERIMENT
 from tests.conftest import change_params
 from tests.support.clone import call
+from tests.support.records import make_network
 
 
 @dataclass
@@ -64,14 +65,14 @@ def inspect_store(story: Story) -> None:
         story.artifacts[run["tags.arm"], run["tags.trial"]] = files
         if (run["tags.arm"], run["tags.trial"]) == ("original", "0"):
             model = mlflow.pytorch.load_model(f"runs:/{run['run_id']}/model", dst_path=str(story.folder.parent))
-            story.logits = model(normalize(read_test_photos(story.folder))).detach().numpy()
+            story.logits = model(prepare(read_test_photos(story.folder), make_network())).detach().numpy()
 
 
 def read_test_photos(folder: Path) -> torch.Tensor:
     """Three photos `[3, 3, 32, 32]`."""
     manifest = SplitTable.load(folder / "data/split/0.csv").head(3)
     manifest["path"] = [str(folder / path) for path in manifest["path"]]
-    return load_images(manifest, ["cats", "dogs"], 32).pixels
+    return load_images(manifest, ["cats", "dogs"], 32).inputs
 
 
 def change_unseen(path: Path) -> None:

@@ -88,7 +88,7 @@ def prepare_photos() -> None:
     PhotoTable.save(PHOTOS, photos)
     split = photos.assign(group=photos.index, split=np.where(photos.index % 5 == 0, "test", "train"))
     SplitTable.save(Path("data/split/0.csv"), split)
-    change_params({"train.image_size": 32, "train.batch_size": 8, "train.epochs": EPOCHS, "train.checkpoint_every": 1})
+    change_params({"model.image_size": 32, "train.batch_size": 8, "train.epochs": EPOCHS, "train.checkpoint_every": 1})
 
 
 def start_trainer(**environment: str) -> Process:
@@ -140,7 +140,7 @@ def _run(folder: str, commands: list[list[str]], environment: dict[str, str]) ->
     capabilities = dict(torch.cpu.get_capabilities())
     capabilities["cpu_name"] = environment.get("CPU_NAME", capabilities["cpu_name"])
     with (
-        mock.patch("stages.model.network.resnet50", make_small_resnet),
+        mock.patch("stages.model.architectures.build_torchvision", make_small_resnet),
         mock.patch("torch.cpu.get_capabilities", lambda: capabilities),
     ):
         for sys.argv in commands:
@@ -153,7 +153,6 @@ class NarrowBlock(Bottleneck):  # type: ignore[misc]  # torchvision has no types
     expansion = 1
 
 
-def make_small_resnet(*, weights: None, num_classes: int) -> ResNet:
+def make_small_resnet(_name: str, _image_size: int, *, num_classes: int) -> ResNet:
     """A ResNet with one narrow block a stage: what is tested with it does not need 23 million weights."""
-    assert weights is None
     return ResNet(NarrowBlock, [1, 1, 1, 1], num_classes=num_classes, width_per_group=8)

@@ -8,18 +8,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision.models import ResNet
+from torch import nn
 
 from stages.cli.params import load_params
-from stages.model.dataset import Images
+from stages.model.dataset import Examples
 from stages.model.device import Device, make_deterministic
 from stages.model.network import build_model, compute_weights_sha256
 from stages.runtime.errors import UserError
 from stages.training import loop
 from stages.training.checkpoints import Checkpoints, Stop
-from stages.training.loop import Trainer, TrainSpec, count_work, split_batches
+from stages.training.loop import Trainer, TrainSpec
 from stages.training.params import TrainParams
+from stages.training.steps import count_work, split_batches
 from tests.conftest import ROOT
+from tests.support.records import make_network
 from tests.support.trainer import make_small_resnet
 
 PARAMS = load_params(ROOT / "params.yaml").train
@@ -27,7 +29,7 @@ PARAMS = load_params(ROOT / "params.yaml").train
 
 @pytest.fixture(autouse=True)
 def small_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.model.network.resnet50", make_small_resnet)
+    monkeypatch.setattr("stages.model.architectures.build_torchvision", make_small_resnet)
 
 
 def make_spec(params: TrainParams, seed: int = 0, repeats: int = 1) -> TrainSpec:
@@ -37,12 +39,12 @@ def make_spec(params: TrainParams, seed: int = 0, repeats: int = 1) -> TrainSpec
     pixels = (
         rng.integers(0, 100, (24, 3, 32, 32), dtype=np.uint8) + (targets * 120).astype(np.uint8)[:, None, None, None]
     )
-    images = Images(torch.from_numpy(pixels), torch.from_numpy(targets))
-    return TrainSpec(images, images, repeats, params, seed, Device(torch.device("cpu"), "fp32"))
+    images = Examples(torch.from_numpy(pixels), torch.from_numpy(targets))
+    return TrainSpec(images, images, repeats, make_network(), params, seed, Device(torch.device("cpu"), "fp32"))
 
 
 def choose(**changes: float) -> TrainParams:
-    return TrainParams(**(PARAMS.model_dump() | {"image_size": 32, "batch_size": 8, "epochs": 4} | changes))
+    return TrainParams(**(PARAMS.model_dump() | {"batch_size": 8, "epochs": 4} | changes))
 
 
 class Notes:
@@ -59,19 +61,19 @@ class Notes:
         self.files.append(path)
 
 
-def train_model(model: ResNet, spec: TrainSpec, folder: Path, log: Notes | None = None) -> pd.DataFrame:
+def train_model(model: nn.Module, spec: TrainSpec, folder: Path, log: Notes | None = None) -> pd.DataFrame:
     return Trainer(model, spec, Checkpoints(folder, Stop())).run(log or Notes())
 
 
 def test_training_learns_and_repeats_to_the_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_deterministic()
     spec = make_spec(choose(checkpoint_every=2))
-    models = [build_model(2, seed=3) for _ in range(2)]
+    models = [build_model(make_network(), 2, seed=3) for _ in range(2)]
     log = Notes()
     histories = [train_model(model, spec, tmp_path / str(n), log) for n, model in enumerate(models)]
     assert histories[0].equals(histories[1])
     assert compute_weights_sha256(models[0]) == compute_weights_sha256(models[1])
-    assert compute_weights_sha256(models[0]) != compute_weights_sha256(build_model(2, seed=3))
+    assert compute_weights_sha256(models[0]) != compute_weights_sha256(build_model(make_network(), 2, seed=3))
     assert histories[0]["epoch"].tolist() == [1, 2, 3, 4]
     assert histories[0]["train/accuracy"].iloc[-1] > 0.75
     assert histories[0]["train/loss"].iloc[-1] < histories[0]["train/loss"].iloc[0]
@@ -83,7 +85,9 @@ def test_training_learns_and_repeats_to_the_byte(tmp_path: Path, capsys: pytest.
 
 def test_order_of_batches_follows_from_the_seed(tmp_path: Path) -> None:
     losses = [
-        train_model(build_model(2, seed=3), make_spec(choose(epochs=1), seed), tmp_path / str(seed))["train/loss"][0]
+        train_model(build_model(make_network(), 2, seed=3), make_spec(choose(epochs=1), seed), tmp_path / str(seed))[
+            "train/loss"
+        ][0]
         for seed in (0, 1)
     ]
     assert losses[0] != losses[1]
@@ -91,14 +95,16 @@ def test_order_of_batches_follows_from_the_seed(tmp_path: Path) -> None:
 
 def test_exploding_loss_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the loss became (nan|inf) in epoch 1, step \d of 12.*learning_rate"):
-        train_model(build_model(2, seed=3), make_spec(choose(learning_rate=1e30)), tmp_path)
+        train_model(build_model(make_network(), 2, seed=3), make_spec(choose(learning_rate=1e30)), tmp_path)
 
 
 def test_a_nan_is_named_with_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal there is no progress bar that counts; resumed or not, steps count from the first epoch."""
-    trainer = Trainer(build_model(2, seed=3), make_spec(choose(epochs=2)), Checkpoints(tmp_path, Stop()))
+    trainer = Trainer(
+        build_model(make_network(), 2, seed=3), make_spec(choose(epochs=2)), Checkpoints(tmp_path, Stop())
+    )
     losses = iter([0.7] * 4 + [float("nan")])  # three steps an epoch
-    monkeypatch.setattr(trainer, "_take_step", lambda batch: (next(losses), 1))
+    monkeypatch.setattr(trainer, "_take_step", lambda inputs, targets: (next(losses), 1))
     with pytest.raises(UserError, match=r"the loss became nan in epoch 2, step 5 of 6\."):
         trainer.run(Notes())
 
@@ -125,13 +131,13 @@ def test_repeats_give_the_original_arm_the_work_of_the_augmented_one(
     assert {**original, "train_images": 336} == augmented
 
     seen: list[int] = []
-    split = loop.split_batches
+    split = split_batches
 
     def watch(order: np.ndarray, size: int) -> list[np.ndarray]:
         seen.extend(order)
         return split(order, size)
 
     monkeypatch.setattr(loop, "split_batches", watch)
-    train_model(build_model(2, seed=3), make_spec(choose(epochs=1), repeats=3), tmp_path)
+    train_model(build_model(make_network(), 2, seed=3), make_spec(choose(epochs=1), repeats=3), tmp_path)
     per_photo = np.bincount(seen[-72:], minlength=24)
     assert per_photo.tolist() == [3] * 24

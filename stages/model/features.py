@@ -1,0 +1,142 @@
+"""Features: what a frozen backbone makes of an image, computed once and kept.
+
+They are kept in ``.dvc/tmp/features.db`` of the main repository, by the content of the image and by all that decides
+them: the backbone's weights, the normalization, the machine. Deleting the file costs time only.
+"""
+
+import hashlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from stages.model.architectures import find_head
+from stages.model.dataset import prepare
+from stages.model.device import Device
+from stages.model.record import NetworkRecord
+from stages.runtime.errors import UserError
+from stages.runtime.progress import show_items
+from stages.runtime.root import find_root
+
+FORMAT = 1  # of the computation below; with another, what is kept is computed again
+BATCH = 32  # images; always so many, as what is computed of an image may depend on it
+LOCK_SECONDS = 60
+
+Vectors = dict[str, npt.NDArray[np.float32]]
+"""Features `[F]` by the SHA-256 of an image's pixels."""
+
+
+def split_model(
+    model: nn.Module, network: NetworkRecord, device: Device
+) -> tuple[nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
+    """What of a model is trained, and the function that turns uint8 images `[N, 3, H, W]` into its inputs."""
+    if network.freeze == "none":
+        return model, lambda images: images
+    extractor = FeatureExtractor(model, network, device)
+    return extractor.head, extractor.extract
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """The frozen part of a model: everything before its head, in evaluation mode."""
+
+    model: nn.Module
+    network: NetworkRecord
+    device: Device
+
+    def extract(self, images: torch.Tensor) -> torch.Tensor:
+        """Features `[N, F]`, float32 on the CPU, of uint8 images `[N, 3, H, W]`; of one that is kept, what is kept.
+
+        Raises UserError when the head does not take one vector per image.
+        """
+        names = [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images]
+        known = read_features(self.key, names)
+        wanted = {name: index for index, name in enumerate(names) if name not in known}
+        batches = [list(wanted)[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
+        for batch in show_items(batches, "computing features"):
+            vectors = self.compute(images[[wanted[name] for name in batch]])
+            new = dict(zip(batch, vectors, strict=True))
+            keep_features(self.key, new)
+            known |= new
+        return torch.from_numpy(np.stack([known[name] for name in names]))
+
+    @torch.inference_mode()
+    def compute(self, images: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Features `[B, F]` of at most `BATCH` images, which are padded to as many."""
+        inputs: list[torch.Tensor] = []
+        hook = self.head.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+        padded = images[torch.arange(BATCH).clamp(max=len(images) - 1)]
+        self.model.eval()
+        with hook, self.device.take_turn(), self.device.autocast():
+            logits = self.model(prepare(padded.to(self.device.torch_device), self.network))
+            if len(inputs) != 1 or inputs[0].ndim != 2 or not torch.equal(self.head(inputs[0]), logits):
+                raise UserError(
+                    f"model.freeze: the last layer of {self.network.name} does not turn one vector per image into "
+                    "logits, so it cannot be trained alone. Set model.freeze to none, or choose another network."
+                )
+        return np.asarray(inputs[0][: len(images)].float().cpu().numpy())
+
+    @property
+    def head(self) -> nn.Module:
+        """The only layer that is trained."""
+        return self.model.get_submodule(find_head(self.model))
+
+    @cached_property
+    def key(self) -> str:
+        """What decides the features of an image, in hex."""
+        head = find_head(self.model)
+        content = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            if not name.startswith(f"{head}."):
+                content.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+        machine = self.device.describe(self.network.name).model_dump()
+        known = [FORMAT, content.hexdigest(), self.network.name, self.network.mean, self.network.std, machine]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def read_features(key: str, names: list[str]) -> Vectors:
+    """Those of these images that are kept; a damaged one counts as absent."""
+    found: Vectors = {}
+    with _open_database() as database:
+        for start in range(0, len(names), 500):  # SQLite takes a limited number of values in one query
+            some = names[start : start + 500]
+            query = (
+                f"SELECT image, vector, checksum FROM features WHERE key = ? AND image IN ({','.join('?' * len(some))})"
+            )
+            for name, vector, checksum in database.execute(query, [key, *some]):
+                if zlib.crc32(vector) == checksum:
+                    found[name] = np.frombuffer(vector, dtype=np.float32)
+    return found
+
+
+def keep_features(key: str, vectors: Vectors) -> None:
+    """Keep features, in one transaction."""
+    data = {name: vector.tobytes() for name, vector in vectors.items()}
+    rows = [(key, name, vector, zlib.crc32(vector)) for name, vector in data.items()]
+    with _open_database() as database:
+        database.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", rows)
+
+
+@contextmanager
+def _open_database() -> Iterator[sqlite3.Connection]:
+    path = find_root() / ".dvc" / "tmp" / "features.db"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database, database:
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS features (key TEXT, image TEXT, vector BLOB, checksum INTEGER, "
+                "PRIMARY KEY (key, image)) WITHOUT ROWID"
+            )
+            yield database
+    except (sqlite3.Error, OSError) as error:
+        raise UserError(
+            f"{path} cannot be used: {error}. It only saves time: free some space if the disk is full, else delete it."
+        ) from error

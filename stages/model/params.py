@@ -1,0 +1,32 @@
+"""The section ``model`` of params.yaml."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.base.sections import Section
+
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class Normalization(Section):
+    """Mean and standard deviation of each colour channel, of intensities from 0 to 1."""
+
+    mean: Channels
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+
+
+class ModelParams(Section):
+    """Which network is trained, from which weights, and what of it."""
+
+    name: Annotated[str, Field(min_length=1)]
+    weights: Annotated[str, Field(min_length=1)] | None
+    freeze: Literal["none", "backbone"]
+    image_size: Annotated[int, Field(ge=32, le=1024)] | None
+    normalization: Normalization | None
+
+    @model_validator(mode="after")
+    def _frozen_layers_have_learned(self) -> Self:
+        if self.freeze == "backbone" and self.weights is None:
+            raise ValueError("freeze: backbone needs pretrained weights, as random ones would never be trained")
+        return self

@@ -1,0 +1,162 @@
+"""Pretrained weights: published ones by name, or a file; loaded into a network with a head for other classes."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from torchvision import models
+
+from stages.model.architectures import TIMM, build_timm, build_torchvision, find_head, read_timm_config
+from stages.runtime.errors import UserError
+from stages.runtime.root import find_root
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+FOLDER = "models/weights"
+AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that googlenet and inception_v3 have in training only
+
+StateDict = dict[str, torch.Tensor]
+
+
+def find_file(weights: str | None) -> Path | None:
+    """The file that ``model.weights`` names, relative to the repository; None where it names published weights."""
+    return find_root() / Path(weights).expanduser() if weights and weights.endswith(SUFFIXES) else None
+
+
+def choose_published(name: str, weights: str | None) -> Any:
+    """torchvision's weights of this name; None for timm's, for a file, and for random ones.
+
+    Raises UserError when the network has no such weights.
+    """
+    if weights is None or name.startswith(TIMM) or find_file(weights):
+        return None
+    published = models.get_model_weights(name)
+    if weights not in published.__members__:
+        raise UserError(
+            f"model.weights: {name} has no weights {weights}. Give DEFAULT or {', '.join(w.name for w in published)}, "
+            f"a file ({', '.join(SUFFIXES)}), or null for random ones."
+        )
+    return published[weights]
+
+
+def name_timm(name: str, weights: str | None) -> str:
+    """timm's own name of a network with these weights, such as ``resnet18.a1_in1k``.
+
+    Raises UserError when the network has no such weights.
+    """
+    import timm
+
+    architecture, _, tag = name.removeprefix(TIMM).partition(".")
+    if weights is None or weights == "DEFAULT" or find_file(weights):
+        return f"{architecture}.{tag}" if tag else architecture
+    if f"{architecture}.{weights}" not in timm.list_pretrained(f"{architecture}.*"):
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+        raise UserError(
+            f"model.weights: {name} has no weights {weights}. Give DEFAULT or {', '.join(tags) or 'no other'}, "
+            f"a file ({', '.join(SUFFIXES)}), or null for random ones."
+        )
+    return f"{architecture}.{weights}"
+
+
+def load_weights(model: nn.Module, name: str, weights: str, image_size: int) -> None:
+    """Load pretrained weights into a network; its head stays as it is where theirs is of another size.
+
+    Raises UserError when they cannot be had, or are of another network.
+    """
+    if file := find_file(weights):
+        found = read_file(file)
+    elif name.startswith(TIMM):
+        found = download_timm(name, weights, image_size)
+    else:
+        found = download_torchvision(name, weights, image_size)
+    fit_weights(model, found, f"model.weights: {weights}", name)
+
+
+def read_file(path: Path) -> StateDict:
+    """The tensors of a file, without running code that it may hold. Raises UserError when that cannot be done."""
+    if not path.is_file():
+        raise UserError(f"model.weights: there is no file {path}. Put it there, or name another in params.yaml.")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"model.weights: {path} cannot be read as tensors alone ({reason}). Save the network's state_dict() "
+            "with safetensors.torch.save_file, or with torch.save."
+        ) from error
+    for key in ("state_dict", "model"):  # as training scripts often save it
+        found = found[key] if isinstance(found, dict) and isinstance(found.get(key), dict) else found
+    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise UserError(f"model.weights: {path} does not hold a state_dict, names with tensors. Save one.")
+    return {key.removeprefix("module."): value for key, value in found.items()}
+
+
+def download_torchvision(name: str, weights: str, image_size: int) -> StateDict:
+    """Published weights of torchvision, from its cache or its server."""
+    chosen = choose_published(name, weights)
+    try:
+        return dict(build_torchvision(name, image_size, weights=chosen).state_dict())
+    except OSError as error:  # as urllib's errors are
+        place = Path(torch.hub.get_dir(), "checkpoints", Path(chosen.url).name)
+        raise UserError(_explain_download(f"{name} ({chosen.name})", chosen.url, str(place), error)) from error
+
+
+def download_timm(name: str, weights: str, image_size: int) -> StateDict:
+    """Published weights of timm, from the cache or the server of its hub."""
+    from huggingface_hub import constants
+
+    full_name = name_timm(name, weights)
+    config = read_timm_config(full_name)
+    if not config.has_weights:
+        raise UserError(
+            f"model.weights: timm publishes no weights of {name}. Set it to a file, or null for random ones."
+        )
+    try:
+        return dict(build_timm(full_name, image_size, pretrained=True).state_dict())
+    except Exception as error:  # its hub's client lets those of many libraries through
+        url = (
+            f"{constants.ENDPOINT}/{config.hf_hub_id}/resolve/main/model.safetensors"
+            if config.hf_hub_id
+            else config.url
+        )
+        place = f"{FOLDER}/{full_name}.safetensors and name that file in model.weights"
+        raise UserError(_explain_download(full_name, url, place, error)) from error
+
+
+def _explain_download(what: str, url: str, place: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"model.weights: {what} could not be downloaded ({reason}). Connect to the network, or get the file elsewhere "
+        f"from {url} and put it at {place}."
+    )
+
+
+def fit_weights(model: nn.Module, found: StateDict, what: str, name: str) -> None:
+    """Load tensors into a network but for a head of another size.
+
+    Raises UserError, with examples, when any other tensor is missing, unknown or of another shape.
+    """
+    own, head = model.state_dict(), find_head(model)
+    found = {key: tensor for key, tensor in found.items() if not key.startswith(AUXILIARY)}
+    if any(
+        key.startswith(f"{head}.") and own[key].shape != tensor.shape for key, tensor in found.items() if key in own
+    ):
+        found = {key: tensor for key, tensor in found.items() if not key.startswith(f"{head}.")}
+    missing = [k for k in own if k not in found and not k.startswith(f"{head}.") and not k.endswith("_tracked")]
+    unknown = [key for key in found if key not in own]
+    reshaped = [key for key in own if key in found and own[key].shape != found[key].shape]
+    if missing or unknown or reshaped:
+        shapes = [f"{k} {list(found[k].shape)} instead of {list(own[k].shape)}" for k in reshaped[:1]]
+        problems = [f"lacks {len(missing)}, such as {missing[0]}"] if missing else []
+        problems += [f"has {len(unknown)} unknown ones, such as {unknown[0]}"] if unknown else []
+        problems += [f"has {len(reshaped)} of another shape, such as {shapes[0]}"] if reshaped else []
+        raise UserError(
+            f"{what} does not fit {name}: of its tensors it {', '.join(problems)}. "
+            "Name the network that it was saved from in model.name, or other weights."
+        )
+    model.load_state_dict(own | found)
