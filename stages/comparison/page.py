@@ -39,7 +39,7 @@ def build_report(study: Study, answer: Answer, params: dict[str, Any], gallery: 
     photos, several = "pictures" if study.is_sample else "photos", "s" * (answer.trials > 1)
     optional = [
         verdicts.build(study, answer),
-        work.build(study),
+        work.build(study, params),
         *gallery,
         trials.build(study, answer.difference),
         scores.build(study),

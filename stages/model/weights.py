@@ -62,7 +62,7 @@ def name_timm(name: str, weights: str | None) -> str:
 
 
 def load_weights(model: nn.Module, name: str, weights: str, image_size: int) -> None:
-    """Load pretrained weights into a network; its head stays as it is where theirs is of another size.
+    """Load pretrained weights into a network; a head of another size is replaced.
 
     Raises UserError when they cannot be had, or are of another network.
     """
@@ -137,11 +137,11 @@ def _explain_download(what: str, url: str, place: str, error: Exception) -> str:
 
 
 def fit_weights(model: nn.Module, found: StateDict, what: str, name: str) -> None:
-    """Load tensors into a network but for a head of another size.
+    """Load tensors into a network. A head of another size is replaced by one of zeros, which starts without opinion.
 
-    Raises UserError, with examples, when any other tensor is missing, unknown or of another shape.
+    Zeros: Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929, section 3.2. Raises UserError, with examples, when any other tensor is missing, unknown or of another shape.
     """
-    own, head = model.state_dict(), find_head(model)
+    own, head = dict(model.state_dict()), find_head(model)
     found = {key: tensor for key, tensor in found.items() if not key.startswith(AUXILIARY)}
     if any(
         key.startswith(f"{head}.") and own[key].shape != tensor.shape for key, tensor in found.items() if key in own

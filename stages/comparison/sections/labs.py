@@ -22,7 +22,8 @@ LAB_PARAMS = {
     "augment.operations_per_copy": 3,
     "augment.operations": LAB_OPERATIONS,  # the names; not their magnitudes
     "train.budget": "epochs",
-    "train.image_size": 224,
+    "model.name": "resnet50",
+    "model.weights": None,
     "train.epochs": 10,
     "train.batch_size": 32,
     "train.learning_rate": 0.001,
@@ -45,7 +46,7 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
         "the same kind."
     )
     operations = {key.split(".")[2] for key in params if key.startswith("augment.operations.")}
-    used = params | {"augment.operations": ", ".join(sorted(operations))}
+    used = LAB_PARAMS | params | {"augment.operations": ", ".join(sorted(operations))}
     changed = [f"{key} {used[key]} (labs: {lab})" for key, lab in LAB_PARAMS.items() if used[key] != lab]
     if changed:
         note += f" Trained here with other params than the labs': {'; '.join(changed)}."

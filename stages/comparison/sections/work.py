@@ -1,6 +1,7 @@
 """What was compared: images of each arm, and how long it was trained."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,24 +12,27 @@ from stages.comparison.blocks import Chart, Section, Table, Text
 from stages.comparison.figures import COLOURS, QUIET, WIDTH, shorten, styled
 from stages.comparison.format import format_range
 from stages.comparison.study import ARMS, Study
+from stages.model.record import describe_start
 from stages.photos.origin import describe_source
 
+LABS_MODEL = {"name": "resnet50", "weights": None, "freeze": "none"}  # of a study that names no other
 MANY = 40  # classes beyond which only the largest and the smallest are drawn
 
 
-def build(study: Study) -> Section:
-    """How the arms were trained, on how many images of which photos."""
+def build(study: Study, params: dict[str, Any]) -> Section:
+    """How the arms were trained, on how many images of which photos. ``params``: with dotted names."""
     photos = "pictures" if study.is_sample else "photos"
     aside = (
         f"{study.quarantined} set aside (`metrics/quarantine.csv` says why)" if study.quarantined else "none set aside"
     )
     ends = f": the {MANY // 2} largest and the {MANY // 2} smallest classes" if len(study.counts) > MANY else ""
+    start = describe_start(*(params.get(f"model.{key}", labs) for key, labs in LABS_MODEL.items()))
     title = f"Images per class, train and test, of trial {study.trials[0]}{ends}"
     return Section(
         "What was compared",
         [
             Text(
-                f"ResNet-50 from random weights, trained on the train {photos} (original arm) and on the same {photos} "
+                f"{start}, trained on the train {photos} (original arm) and on the same {photos} "
                 "with augmented copies (augmented arm). Within a trial both arms start from the same weights and are "
                 f"tested on the same {photos}; every trial has its own test {photos}, weights, batch order and copies."
             ),
