@@ -137,17 +137,18 @@ def _explain_download(what: str, url: str, place: str, error: Exception) -> str:
 
 
 def fit_weights(model: nn.Module, found: StateDict, what: str, name: str) -> None:
-    """Load tensors into a network. A head of another size is replaced by one of zeros, which starts without opinion.
+    """Load tensors into a network. A head of another size gives way to one of zeros, which prefers no class.
 
-    Zeros: Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929, section 3.2. Raises UserError, with examples, when any other tensor is missing, unknown or of another shape.
+    Zeros: Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929, section 3.2.
+
+    Raises UserError, with examples, when any other tensor is missing, unknown or of another shape.
     """
     own, head = dict(model.state_dict()), find_head(model)
     found = {key: tensor for key, tensor in found.items() if not key.startswith(AUXILIARY)}
-    if any(
-        key.startswith(f"{head}.") and own[key].shape != tensor.shape for key, tensor in found.items() if key in own
-    ):
-        found = {key: tensor for key, tensor in found.items() if not key.startswith(f"{head}.")}
-    missing = [k for k in own if k not in found and not k.startswith(f"{head}.") and not k.endswith("_tracked")]
+    new_head = {key: torch.zeros_like(tensor) for key, tensor in own.items() if key.startswith(f"{head}.")}
+    if any(key not in found or found[key].shape != zeros.shape for key, zeros in new_head.items()):
+        found |= new_head
+    missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
     unknown = [key for key in found if key not in own]
     reshaped = [key for key in own if key in found and own[key].shape != found[key].shape]
     if missing or unknown or reshaped:

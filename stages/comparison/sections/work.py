@@ -15,7 +15,7 @@ from stages.comparison.study import ARMS, Study
 from stages.model.record import describe_start
 from stages.photos.origin import describe_source
 
-LABS_MODEL = {"name": "resnet50", "weights": None, "freeze": "none"}  # of a study that names no other
+LABS_MODEL = {"model.name": "resnet50", "model.weights": None, "model.freeze": "none"}  # of a study that names none
 MANY = 40  # classes beyond which only the largest and the smallest are drawn
 
 
@@ -26,7 +26,8 @@ def build(study: Study, params: dict[str, Any]) -> Section:
         f"{study.quarantined} set aside (`metrics/quarantine.csv` says why)" if study.quarantined else "none set aside"
     )
     ends = f": the {MANY // 2} largest and the {MANY // 2} smallest classes" if len(study.counts) > MANY else ""
-    start = describe_start(*(params.get(f"model.{key}", labs) for key, labs in LABS_MODEL.items()))
+    model = LABS_MODEL | params
+    start = describe_start(model["model.name"], model["model.weights"], model["model.freeze"])
     title = f"Images per class, train and test, of trial {study.trials[0]}{ends}"
     return Section(
         "What was compared",
