@@ -1,7 +1,6 @@
 """Augmented copies of train photos: drawn in a plan first, then made in parallel."""
 
 import json
-import random
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -10,15 +9,22 @@ from typing import Any
 import pandas as pd
 from joblib import Parallel, delayed
 
-from stages.augmentation.limits import Operation
 from stages.augmentation.operations import apply_operations, load_reduced
-from stages.augmentation.params import AugmentParams, Magnitude
+from stages.augmentation.params import AugmentParams
+from stages.augmentation.views import draw_view
 from stages.base.files import compute_sha256
-from stages.base.seeds import derive_seed
+
+SAMPLES = 24  # photos that online mode writes a view of
 
 
 def plan_copies(train: pd.DataFrame, params: AugmentParams, seed: int, trial: int) -> pd.DataFrame:
-    """Draw the operations of every copy: `params.copies` rows per train photo, without the copies' hashes."""
+    """Draw the operations of every copy, without the copies' hashes.
+
+    Returns: a `CopyTable` with `params.copies` rows per train photo; in online mode one row, the view of epoch 1, for
+    each photo of `choose_samples`.
+    """
+    online = params.mode == "online"
+    photos, count = (choose_samples(train), 1) if online else (train, params.copies)
     rows = [
         {
             "path": f"data/augmented/{trial}/{photo['class']}/{_stem(photo['path'])}-{copy}.jpg",
@@ -26,14 +32,22 @@ def plan_copies(train: pd.DataFrame, params: AugmentParams, seed: int, trial: in
             "source_path": photo["path"],
             "source_sha256": photo["sha256"],
             "copy": copy,
-            "operations": json.dumps(
-                draw_operations(params, derive_seed(seed, "augment", trial, photo["sha256"], copy))
-            ),
+            "operations": json.dumps(draw_view(params, seed, trial, photo["sha256"], copy)),
         }
-        for photo in train.to_dict("records")
-        for copy in range(1, params.copies + 1)
+        for photo in photos.to_dict("records")
+        for copy in range(1, count + 1)
     ]
     return pd.DataFrame(rows)
+
+
+def choose_samples(train: pd.DataFrame) -> pd.DataFrame:
+    """At most `SAMPLES` train photos, in their order: of every class as many, as far as possible.
+
+    They are chosen by hash, so that names and listing order decide nothing.
+    """
+    ordered = train.sort_values(["class", "sha256", "path"])
+    turn = ordered.groupby("class").cumcount().sort_values(kind="stable")
+    return train[train.index.isin(turn.index[:SAMPLES])]
 
 
 def _stem(path: str) -> str:
@@ -41,23 +55,6 @@ def _stem(path: str) -> str:
     name = Path(path).name
     stem = name.removesuffix(".jpg")
     return name if Path(stem).suffix else stem
-
-
-def draw_operations(params: AugmentParams, seed: int) -> list[Operation]:
-    """Draw operations without replacement, in the order of the draw, with their magnitudes."""
-    rng = random.Random(seed)
-    names = rng.sample(sorted(params.operations), params.operations_per_copy)
-    operations = []
-    for name in names:
-        magnitudes = {key: _draw(value, rng) for key, value in sorted(params.operations[name].items())}
-        noise_seed = {"seed": rng.getrandbits(31)} if name == "random_noise" else {}  # AugLy's own default is always 42
-        operations.append({"name": name} | magnitudes | noise_seed)
-    return operations
-
-
-def _draw(magnitude: Magnitude, rng: random.Random) -> float:
-    # six digits: what the manifest shows is exactly what AugLy gets
-    return round(rng.uniform(*magnitude), 6) if isinstance(magnitude, list) else magnitude
 
 
 def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """Operations weakened where a picture is small, so that enough of it is left to learn from."""
 
-from types import ModuleType
 from typing import Any
 
+from stages.augmentation.catalogue import import_augly
 from stages.augmentation.params import IDENTITY
 from stages.photos.decoding import BadImage, check_size
 
@@ -17,19 +17,11 @@ STEPS = 100  # from the drawn magnitude to the one that changes nothing
 MIN_BLOCKS = 4  # along the shorter side, that pixelization leaves
 
 
-def import_augly() -> ModuleType:
-    """AugLy's image functions, imported when they are needed: that takes a second."""
-    import pylibmagic  # noqa: F401  brings libmagic, which AugLy needs at import
-    from augly import image
-
-    module: ModuleType = image
-    return module
-
-
 def limit_operation(operation: Operation, width: int, height: int) -> Operation:
     """The operation, weakened if it would make a picture of this size (pixels) one that `check_size` refuses.
 
-    Its magnitudes then go towards the values that change nothing, by as few hundredths of the way as suffice.
+    Its magnitudes then go towards the values that change nothing, by as few hundredths of the way as suffice. The
+    size after an operation is known of `scale`, `rotate` and `pad`; others stay as they are.
     """
     if _leaves_enough(operation, width, height):
         return operation

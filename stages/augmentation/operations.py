@@ -1,16 +1,21 @@
-"""AugLy's operations on one photo: drawn ones for augmented copies, fixed ones for tests under each of them."""
+"""Operations on one photo: AugLy's, each limited to what leaves enough of the picture, and torchvision's policies."""
 
 import json
 import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from stages.augmentation.limits import Operation, import_augly, limit_operation
-from stages.augmentation.params import IDENTITY, AugmentParams, Magnitude
-from stages.base.seeds import derive_seed
-from stages.photos.decoding import MIN_SIDE, load_photo
+from stages.augmentation.catalogue import import_augly
+from stages.augmentation.draws import fix_magnitudes
+from stages.augmentation.limits import Operation, limit_operation
+from stages.augmentation.params import TORCHVISION_POLICIES, AugmentParams
+from stages.augmentation.policies import apply_policy
+from stages.photos.decoding import MIN_SIDE, check_size, load_photo
 from stages.runtime.errors import UserError
 
 
@@ -30,58 +35,48 @@ def apply_operations(
 ) -> tuple[Image.Image, list[Operation]]:
     """Apply operations in order to an RGB image, each limited to what leaves enough of the picture.
 
-    Returns: the image, and the operations with the magnitudes that were applied.
+    Returns: the RGB image, and the operations with the magnitudes that were applied.
 
-    Raises UserError naming ``path`` and the operations when AugLy fails.
+    Raises UserError naming ``path`` and the operations when one fails, or leaves a picture of an unusable size.
     """
     applied = []
     try:
-        for operation in operations:
-            applied.append(limit_operation(operation, *image.size))
-            image = _call_augly(image, applied[-1])
+        with _seeded():
+            for operation in operations:
+                applied.append(limit_operation(operation, *image.size))
+                image = _apply(image, applied[-1])
+                check_size(*image.size)
     except Exception as error:
+        key = "policy" if operations[0]["name"] in TORCHVISION_POLICIES else "operations"
         raise UserError(
-            f"AugLy cannot apply {json.dumps(operations)} to {path}: {error}. "
-            "Change augment.operations in params.yaml or remove the photo."
+            f"cannot apply {json.dumps(operations)} to {path}: {str(error) or type(error).__name__}. "
+            f"Change augment.{key} in params.yaml or remove the photo."
         ) from error
     return image.convert("RGB"), applied
 
 
-def _call_augly(image: Image.Image, operation: Operation) -> Image.Image:
+def _apply(image: Image.Image, operation: Operation) -> Image.Image:
+    if operation["name"] in TORCHVISION_POLICIES:
+        return apply_policy(image, operation["name"], operation["seed"])
     magnitudes = {key: value for key, value in operation.items() if key != "name" and not key.startswith("drawn_")}
-    state = np.random.get_state()  # AugLy's random_noise reseeds numpy for the whole process
+    changed: Image.Image = getattr(import_augly(), operation["name"])(image, **magnitudes)
+    return changed.convert("RGB")  # convert_color leaves other modes, which other operations cannot take
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Python's and numpy's global generators in the same state on entry, and afterwards as they were before.
+
+    Importing AugLy draws from the one, random_noise and shuffle_pixels seed the other for the whole process.
+    """
+    states = random.getstate(), np.random.get_state()
+    random.seed(0)
+    np.random.seed(0)
     try:
-        changed: Image.Image = getattr(import_augly(), operation["name"])(image, **magnitudes)
+        yield
     finally:
-        np.random.set_state(state)
-    return changed
-
-
-def fix_magnitudes(params: AugmentParams, photo_sha256: str) -> list[Operation]:
-    """Every operation of params once, in their order, at the magnitudes of a typical draw.
-
-    Noise follows from the photo: it differs between photos, and one photo gets the same noise in every trial.
-    """
-    return [
-        {"name": name}
-        | {key: _fix(value, IDENTITY[name][key]) for key, value in magnitudes.items()}
-        | ({"seed": derive_seed(name, photo_sha256) >> 31} if name == "random_noise" else {})  # numpy takes 32 bits
-        for name, magnitudes in params.operations.items()
-    ]
-
-
-def _fix(magnitude: Magnitude, identity: float) -> float:
-    """The number itself, or the middle of [low, high].
-
-    Where draws go both ways from the value that changes nothing, the middle would be about that value: there it is
-    the middle of the longer side, so [0.6, 1.4] gives 1.2.
-    """
-    if not isinstance(magnitude, list):
-        return magnitude
-    low, high = magnitude
-    if low < identity < high:
-        low, high = (identity, high) if high - identity >= identity - low else (low, identity)
-    return round((low + high) / 2, 6)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def apply_each(path: Path, sha256: str, params: AugmentParams, size: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 
 from stages.augmentation.operations import apply_each
 from stages.augmentation.params import AugmentParams
-from stages.evaluation.predictions import tabulate_operation
+from stages.evaluation.predictions import RobustnessTable, tabulate_operation
 from stages.model.network import PREDICTION_BATCH
 from stages.model.scores import Probabilities
 
@@ -23,11 +23,14 @@ def compute_robustness(
 ) -> pd.DataFrame:
     """What every model predicts for every test photo under each operation alone.
 
-    Returns: a `RobustnessTable`, operation by operation, within each in the order of ``test``.
+    Returns: a `RobustnessTable`, operation by operation, within each in the order of ``test``; without rows where
+    params list no operation, as a policy of torchvision allows.
     """
+    if not params.operations:
+        return pd.DataFrame(columns=list(RobustnessTable.columns))
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in params.operations}
     parallel = Parallel(n_jobs=-1)  # processes: AugLy's random_noise seeds numpy for all threads
-    for start in range(0, len(test), PREDICTION_BATCH):  # bounds memory: ten operations are ten times the photos
+    for start in range(0, len(test), PREDICTION_BATCH):  # bounds memory: each operation is as many images as photos
         part = test[start : start + PREDICTION_BATCH]
         rows = zip(part["path"], part["sha256"], strict=True)
         squares = parallel(delayed(apply_each)(Path(path), sha256, params, size) for path, sha256 in rows)

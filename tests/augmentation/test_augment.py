@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages import augment, fetch, split
-from stages.augmentation.copies import draw_operations
+from stages.augmentation.draws import draw_operations
 from stages.augmentation.operations import apply_operations
-from stages.augmentation.params import IDENTITY, AugmentParams
+from stages.augmentation.params import AugmentParams
 from stages.base.files import compute_sha256
 from stages.cli.params import load_params
 from stages.photos.decoding import load_photo
@@ -40,7 +40,7 @@ def draw_each(params: AugmentParams, seed: int) -> list[dict[str, Any]]:
     return draw_operations(params.model_copy(update={"operations_per_copy": len(params.operations)}), seed)
 
 
-@pytest.mark.parametrize("name", list(IDENTITY))
+@pytest.mark.parametrize("name", list(PARAMS.operations))
 def test_no_operation_is_a_silent_no_op(name: str) -> None:
     """From the bounded size to what the model sees, every operation still changes the picture."""
     image = make_image(512, 384)
@@ -90,7 +90,7 @@ def test_the_order_of_keys_in_params_decides_no_draw() -> None:
 def test_every_operation_is_drawn_equally_often() -> None:
     names = [op["name"] for seed in range(4000) for op in draw_operations(PARAMS, seed)]
     counts = pd.Series(names).value_counts()
-    assert set(counts.index) == set(IDENTITY)
+    assert set(counts.index) == set(PARAMS.operations)
     assert counts.between(1050, 1350).all()  # 1200 expected, deviation 29
 
 

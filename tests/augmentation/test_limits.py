@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.augmentation.copies import draw_operations
+from stages.augmentation.draws import draw_operations
 from stages.augmentation.limits import limit_operation
 from stages.augmentation.operations import apply_each, apply_operations
-from stages.augmentation.params import IDENTITY, LIMITS
+from stages.augmentation.params import LIMITS
 from stages.base.files import compute_sha256
 from stages.cli.params import load_params
 from stages.photos.decoding import decode_photo
@@ -75,8 +75,8 @@ def test_any_magnitude_is_possible_on_any_picture(size: tuple[int, int], name: s
     """Whatever params.yaml may say, short of pictures that fill the memory."""
     largest = {"factor": 4.0}
     drawn = {
-        key: data.draw(st.floats(LIMITS[key][0], largest.get(key, LIMITS[key][1])).map(lambda v: round(v, 6)))
-        for key in IDENTITY[name]
+        key: data.draw(st.floats(low, largest.get(key, high)).map(lambda value: round(value, 6)))
+        for key, (low, high) in LIMITS[name].items()
     }
     copy, _ = apply_operations(make_image(64, 64).resize(size), [{"name": name, **drawn}], Path())
     assert min(copy.size) >= 8

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.augmentation.draws import fix_magnitudes
 from stages.augmentation.limits import Operation
-from stages.augmentation.operations import apply_each, apply_operations, fix_magnitudes, load_reduced
-from stages.augmentation.params import IDENTITY, LIMITS, AugmentParams
+from stages.augmentation.operations import apply_each, apply_operations, load_reduced
+from stages.augmentation.params import LIMITS, AugmentParams
 from stages.base.files import compute_sha256
 from stages.cli.params import load_params
 from stages.model.dataset import load_images
@@ -29,7 +30,7 @@ def find(name: str, sha256: str = "a") -> Operation:
     return next(operation for operation in fix_magnitudes(PARAMS, sha256) if operation["name"] == name)
 
 
-@pytest.mark.parametrize("name", list(IDENTITY))
+@pytest.mark.parametrize("name", list(PARAMS.operations))
 def test_every_operation_changes_a_photo(name: str) -> None:
     image = make_image(512, 384)
     before = np.asarray(image.resize((224, 224)), dtype=float)
@@ -62,7 +63,7 @@ def test_range_on_both_sides_of_no_change_gives_the_middle_of_its_longer_side(
     assert fix_magnitudes(choose(rotate={"degrees": degrees}), "a") == [{"name": "rotate", "degrees": expected}]
 
 
-@given(st.lists(st.floats(*LIMITS["factor"]), min_size=2, max_size=2, unique=True).map(sorted))
+@given(st.lists(st.floats(*LIMITS["scale"]["factor"]), min_size=2, max_size=2, unique=True).map(sorted))
 def test_fixed_magnitude_lies_in_its_range(bounds: list[float]) -> None:
     (operation,) = fix_magnitudes(choose(scale={"factor": bounds}), "a")
     assert bounds[0] - 1e-6 <= operation["factor"] <= bounds[1] + 1e-6

@@ -12,6 +12,7 @@ import yaml
 from stages.augmentation.params import IDENTITY
 from stages.base.sections import flatten
 from stages.cli.params import load_params
+from stages.comparison.sections.labs import LAB_OPERATIONS
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, change_params
 
@@ -33,9 +34,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("seed", -1, "seed"),
     ("fetch.sources", ["kagle"], "'archive', 'kaggle' or 'sample', found 'kagle'"),
     ("fetch.kaggle_dataset", "https://kaggle.com/a/b", "fetch.kaggle_dataset"),
-    ("augment.operations", {"rotat": {}}, "rotat is not an operation; known are rotate"),
-    ("augment.operations", {"blur": {}}, "blur needs exactly: radius"),
-    ("augment.operations.hflip", {"p": 1.0}, "hflip needs exactly: nothing"),
+    ("augment.operations", {"rotat": {}}, "rotat is not an operation of AugLy; near it are rotate"),
+    ("augment.operations", {"blur": {}}, "blur lacks radius; it takes radius, p"),
+    ("augment.operations.hflip", {"degrees": 1.0}, "hflip has no degrees; it takes p"),
     ("augment.operations.blur.radius", [3, 1], "wrong way round"),
     ("augment.operations.pixelization.ratio", 1.5, "must lie between 0.01 and 1"),
     ("augment.operations_per_copy", 11, "operations lists only 10"),
@@ -140,11 +141,9 @@ def test_as_a_command_it_says_in_one_message_what_is_wrong(workspace: Path, old:
 def test_params_in_git_are_the_labs_experiment() -> None:
     params = load_params()
     assert (params.trials, params.fetch.subset, params.split.test_fraction) == ([0], "test", 0.2)
-    assert (params.augment.copies, params.augment.operations_per_copy, set(params.augment.operations)) == (
-        2,
-        3,
-        set(IDENTITY),
-    )
+    augment = params.augment
+    assert (augment.policy, augment.mode, augment.copies, augment.operations_per_copy) == ("augly", "copies", 2, 3)
+    assert sorted(augment.operations) == LAB_OPERATIONS.split(", ")
     train = params.train
     assert (train.epochs, train.batch_size, train.optimizer, train.learning_rate) == (10, 32, "adam", 0.001)
 

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from stages.augmentation.params import IDENTITY
 from stages.cli.params import load_params
 from stages.model.device import Device
 from stages.model.network import load_model, predict_logits
@@ -176,7 +175,7 @@ def test_every_point_is_logged_once_at_its_epoch(story: Story) -> None:
             assert points[key] == [1, 2]
         for key in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "roc_auc", "log_loss"):
             assert points[f"evaluate/{key}"] == [0]
-        for operation in IDENTITY:
+        for operation in load_params(story.folder / "params.yaml").augment.operations:
             assert points[f"robustness/{operation}"] == [0]
 
 
