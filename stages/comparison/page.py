@@ -46,7 +46,7 @@ def build_report(study: Study, answer: Answer, params: dict[str, Any], gallery: 
         labs.build(study, params),
         training.build(study),
         probabilities.build(study),
-        robustness.build(study),
+        robustness.build(study, params),
         provenance.build(study, params),
     ]
     sections = [section for section in optional if section]

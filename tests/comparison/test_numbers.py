@@ -170,7 +170,7 @@ def test_robustness_may_be_switched_off(workspace: Path) -> None:
     Path("metrics/robustness/0.csv").write_text(
         "operation,path,sha256,target,original,augmented,p_original,p_augmented\n"
     )
-    assert build(load_study([0])) is None
+    assert build(load_study([0]), {}) is None
 
 
 @pytest.mark.parametrize("names", [["1", "2"], ["1", "a"], ["NA", "null"], ["True", "False"], ["007", "7"]])

@@ -73,7 +73,7 @@ def verdict_and_page(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Pag
         study = load_study([0, 3])
         answer = answer_question(study, 0.02)
         params = flatten(load_params().model_dump())
-        source = render_page(build_report(study, answer, params, gallery.build(study)))
+        source = render_page(build_report(study, answer, params, gallery.build(study, params)))
     return describe_verdict(answer), Page(source)
 
 

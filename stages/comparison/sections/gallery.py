@@ -12,6 +12,7 @@ from PIL import Image
 
 from stages.comparison.blocks import Card, Cards, Section, Text
 from stages.comparison.format import MINUS
+from stages.comparison.sections.work import is_online
 from stages.comparison.study import ARMS, Study
 from stages.evaluation.predictions import CopyPredictionTable
 from stages.photos.decoding import load_photo
@@ -21,28 +22,39 @@ SOURCES, COPIES, CASES = 4, 2, 12  # photographs at most
 THUMBNAIL = 320  # pixels: twice what a page shows, for dense screens
 
 
-def build(study: Study) -> list[Section]:
-    """Three sections of photographs. Raises UserError naming one that is missing or damaged."""
-    trial = study.trials[0]
+def build(study: Study, params: dict[str, Any]) -> list[Section]:
+    """Three sections of photographs. ``params``: with dotted names.
+
+    Raises UserError naming a photograph that is missing or damaged.
+    """
+    trial, online = study.trials[0], is_online(params)
     split = SplitTable.load(Path(f"data/split/{trial}.csv"))
     copies = CopyTable.load(Path(f"data/augmented/{trial}.csv"))
     return [
-        build_copies(trial, split, copies),
+        build_copies(trial, split, copies, online=online),
         build_disagreements(rank_disagreements(study.predictions)),
-        build_wrong_copies(trial, CopyPredictionTable.load(Path(f"metrics/copies/{trial}.csv"))),
+        build_wrong_copies(trial, CopyPredictionTable.load(Path(f"metrics/copies/{trial}.csv")), online=online),
     ]
 
 
-def build_copies(trial: int, split: pd.DataFrame, copies: pd.DataFrame) -> Section:
-    """A few train photos of each class, each followed by its first copies and their operations."""
+def build_copies(trial: int, split: pd.DataFrame, copies: pd.DataFrame, *, online: bool = False) -> Section:
+    """A few train photos of each class, each followed by its first copies, or by a sample, and their operations."""
+    title = "Augmented copies"
     note = f"Train photos of trial {trial}, each with its copies and the operations applied to them, in order."
-    cards = [card for row in show_copies(split, copies) for card in row]
-    return Section("Augmented copies", [Text(note, quiet=True), Cards(cards, columns=1 + COPIES)], page_only=True)
+    if online:
+        title = "Augmented samples"
+        note = (
+            f"Train photos of trial {trial}, each as the first epoch saw it, with the operations applied, in order; "
+            "every epoch draws anew."
+        )
+    rows = show_copies(split, copies)
+    cards = Cards([card for row in rows for card in row], columns=max(map(len, rows)))
+    return Section(title, [Text(note, quiet=True), cards], page_only=True)
 
 
 def show_copies(split: pd.DataFrame, copies: pd.DataFrame) -> list[list[Card]]:
     """Rows of a train photo and its copies, chosen by hash, so that names and listing order decide nothing."""
-    train = split[split["split"] == "train"].sort_values(["class", "sha256", "path"])
+    train = split[split["path"].isin(copies["source_path"])].sort_values(["class", "sha256", "path"])
     sources = train.groupby("class").head(max(1, SOURCES // train["class"].nunique())).head(SOURCES)
     rows = []
     for path, name in zip(sources["path"], sources["class"], strict=True):
@@ -56,16 +68,27 @@ def show_copies(split: pd.DataFrame, copies: pd.DataFrame) -> list[list[Card]]:
 
 
 def describe_operations(operations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line per operation of a copy, in the order applied, such as ``1 blur: radius 2.1``."""
+    """One line per operation of a copy, in the order applied, such as ``1 blur: radius 2.1``.
+
+    Without operations, where each was skipped by its probability, one line says so.
+    """
+    if not operations:
+        return ["unchanged"]
     lines = []
     for number, operation in enumerate(operations, start=1):
         magnitudes = [
-            f"{key.removesuffix('_factor').replace('_', ' ')} {value:.3g}".replace("-", MINUS)
+            f"{key.removesuffix('_factor').replace('_', ' ')} {_format_magnitude(value)}"
             for key, value in operation.items()
             if key not in ("name", "seed")
         ]
         lines.append(f"{number} {operation['name'].replace('_', ' ')}{': ' * bool(magnitudes)}{', '.join(magnitudes)}")
     return lines
+
+
+def _format_magnitude(value: bool | float | str) -> str:
+    if isinstance(value, bool | str):
+        return str(value).lower() if isinstance(value, bool) else value
+    return f"{value:.3g}".replace("-", MINUS)
 
 
 def rank_disagreements(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -109,16 +132,17 @@ def build_disagreements(differ: pd.DataFrame) -> Section:
 
 
 def find_wrong_copies(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Copies that the augmented arm gets wrong though it was trained on them, the most confident first."""
+    """Copies or samples that the augmented arm gets wrong, the most confident first."""
     wrong = predictions[predictions["pred"] != predictions["target"]]
     return wrong.sort_values(["p_target", "path"], ignore_index=True)
 
 
-def build_wrong_copies(trial: int, predictions: pd.DataFrame) -> Section:
-    """The copies that the augmented arm still gets wrong."""
-    title, wrong = "Copies that the augmented arm still gets wrong", find_wrong_copies(predictions)
+def build_wrong_copies(trial: int, predictions: pd.DataFrame, *, online: bool = False) -> Section:
+    """The copies, or samples of the first epoch, that the augmented arm still gets wrong."""
+    one, several, trained = ("sample", "samples", "views like them") if online else ("copy", "copies", "them")
+    title, wrong = f"{several.capitalize()} that the augmented arm still gets wrong", find_wrong_copies(predictions)
     if wrong.empty:
-        text = f"None: after training it classifies every copy of trial {trial} correctly."
+        text = f"None: after training it classifies every {one} of trial {trial} correctly."
         return Section(title, [Text(text)], page_only=True)
     cards = [
         Card(
@@ -132,7 +156,8 @@ def build_wrong_copies(trial: int, predictions: pd.DataFrame) -> Section:
         for case in wrong.head(CASES).to_dict("records")
     ]
     more = "; these are the worst" if len(wrong) > CASES else ""
-    note = f"{len(wrong):,} of {len(predictions):,} copies of trial {trial}, though it was trained on them{more}."
+    share = f"{len(wrong):,} of {len(predictions):,} {several} of trial {trial}"
+    note = f"{share}, though it was trained on {trained}{more}."
     return Section(title, [Text(note, quiet=True), Cards(cards)], page_only=True)
 
 

@@ -18,6 +18,8 @@ LAB_OPERATIONS = "blur, color_jitter, hflip, pad, pad_square, pixelization, rand
 LAB_PARAMS = {
     "fetch.subset": "test",
     "split.test_fraction": 0.2,
+    "augment.policy": "augly",
+    "augment.mode": "copies",
     "augment.copies": 2,
     "augment.operations_per_copy": 3,
     "augment.operations": LAB_OPERATIONS,  # the names; not their magnitudes

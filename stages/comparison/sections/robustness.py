@@ -1,6 +1,7 @@
 """Accuracy on the test photos under each augmentation operation."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ from stages.comparison.study import ARMS, Study, spread
 UNCHANGED = "unchanged"
 
 
-def build(study: Study) -> Section | None:
-    """A chart and a table; None where it was not tested."""
+def build(study: Study, params: dict[str, Any]) -> Section | None:
+    """A chart and a table; None where it was not tested. ``params``: with dotted names."""
     if study.robustness.empty:
         return None
     found = compare_robustness(study)
@@ -26,10 +27,13 @@ def build(study: Study) -> Section | None:
     baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
     chart = plot_robustness(list(found["operation"]), {arm: list(found[arm]) for arm in ARMS}, baseline)
     title = "Accuracy under each operation, with 95 % intervals; baseline: always the most common class"
+    policy = params.get("augment.policy", "augly")
     scope = (
         f"The same models on the test {photos} under each operation, at the middle of its range. Secondary: the "
         "verdict does not rest on it."
     )
+    if policy != "augly":
+        scope += f" The augmented arm was trained with {policy}, not with these operations of AugLy."
     return Section(
         "Robustness", [Text(scope, quiet=True), Chart("robustness", chart, title), tabulate_robustness(found)]
     )

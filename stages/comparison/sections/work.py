@@ -29,22 +29,37 @@ def build(study: Study, params: dict[str, Any]) -> Section:
     model = LABS_MODEL | params
     start = describe_start(model["model.name"], model["model.weights"], model["model.freeze"])
     title = f"Images per class, train and test, of trial {study.trials[0]}{ends}"
+    online = is_online(params)
     return Section(
         "What was compared",
         [
             Text(
                 f"{start}, trained on the train {photos} (original arm) and on the same {photos} "
-                "with augmented copies (augmented arm). Within a trial both arms start from the same weights and are "
-                f"tested on the same {photos}; every trial has its own test {photos}, weights, batch order and copies."
+                f"{describe_augmentation(params)} (augmented arm). Within a trial both arms start from the same "
+                f"weights and are tested on the same {photos}; every trial has its own test {photos}, weights, batch "
+                f"order and {'augmentation' if online else 'copies'}."
             ),
             tabulate_work(study),
             Text(
                 f"{describe_source(study.first.source, study.first.version)} {study.photos:,} {photos} were accepted, "
                 f"{aside}."
             ),
-            Chart("counts", plot_counts(study.counts), title),
+            Chart("counts", plot_counts(study.counts, online=online), title),
         ],
     )
+
+
+def is_online(params: dict[str, Any]) -> bool:
+    """Whether the augmented arm saw every photo augmented anew each epoch; a study that names no mode had copies."""
+    return bool(params.get("augment.mode") == "online")
+
+
+def describe_augmentation(params: dict[str, Any]) -> str:
+    """What the augmented arm has that the original has not; a study that names no policy had AugLy's operations."""
+    policy = params.get("augment.policy", "augly")
+    if is_online(params):
+        return f"augmented anew each epoch by {'operations of AugLy' if policy == 'augly' else policy}"
+    return "with augmented copies" if policy == "augly" else f"with copies augmented by {policy}"
 
 
 def tabulate_work(study: Study) -> Table:
@@ -58,29 +73,32 @@ def tabulate_work(study: Study) -> Table:
 
 
 @styled
-def plot_counts(counts: pd.DataFrame) -> Figure:
+def plot_counts(counts: pd.DataFrame, *, online: bool = False) -> Figure:
     """Images per class as bars: what each arm trains on, and what both are tested on.
 
-    ``counts``: one row per class (index: its name), whole-number columns ``train``, ``copies``, ``test``.
+    ``counts``: one row per class (index: its name), whole-number columns ``train``, ``copies``, ``test``. ``online``:
+    the copies are samples, on which nothing is trained.
     """
     train, copies, test = (int(counts[column].sum()) for column in ("train", "copies", "test"))
     if len(counts) > MANY:
         ordered = counts.sort_values("train", ascending=False, kind="stable")
         counts = pd.concat([ordered.head(MANY // 2), ordered.tail(MANY // 2)])
     figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * len(counts)), layout="constrained")
+    augmented = {f"augmented arm:\n{train:,} photos,\nanew each epoch": {"train": COLOURS["augmented"]}}
+    if not online:
+        colours = {"train": COLOURS["original"], "copies": COLOURS["augmented"]}
+        augmented = {f"augmented arm:\n{train:,} photos\n+ {copies:,} copies": colours}
     panels = {
         f"original arm:\n{train:,} photos\n": {"train": COLOURS["original"]},
-        f"augmented arm:\n{train:,} photos\n+ {copies:,} copies": {
-            "train": COLOURS["original"],
-            "copies": COLOURS["augmented"],
-        },
+        **augmented,
         f"test, both arms:\n{test:,} photos\n": {"test": QUIET},
     }
     for axes, (title, colours) in zip(figure.subplots(1, 3, sharex=True, sharey=True), panels.items(), strict=True):
         _draw_bars(axes, counts, colours)
         axes.set_title(title)
     axes.set_ylim(len(counts) - 0.4, -0.6)
-    axes.set_xlim(right=1.4 * (counts["train"] + counts["copies"]).max())  # room for the numbers
+    longest = counts["train"] if online else counts["train"] + counts["copies"]
+    axes.set_xlim(right=1.4 * longest.max())  # room for the numbers
     return figure
 
 
