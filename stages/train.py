@@ -1,7 +1,8 @@
 """Train a network, as in the labs ResNet-50 from random weights: one arm of one trial.
 
 Reads   the manifests given (data/split/<trial>.csv, and data/augmented/<trial>.csv in the augmented arm)
-        and the images they list; data/budget/<trial>.json in the original arm; params seed, model, train
+        and the images they list; data/budget/<trial>.json in the original arm; params seed, model, train, and
+        augment in the augmented arm, which online augments the train photos itself
 Writes  models/<arm>/<trial>/: model.safetensors, run.json (what ran), layers.csv
         metrics/history/<arm>-<trial>.csv: loss and metrics of every epoch
         one MLflow run
@@ -17,10 +18,9 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from torch import nn
 
 from stages.base.files import compute_sha256, replace_dir, write_bytes
 from stages.base.records import Budget
@@ -55,15 +55,19 @@ from stages.runtime.errors import UserError
 from stages.runtime.failpoints import failpoint
 from stages.tracking.training import start_journal, track_run
 from stages.training.checkpoints import catch_stop, lock_training, open_checkpoints
-from stages.training.loop import Trainer, TrainSpec
+from stages.training.loop import Trainer, TrainExamples, TrainSpec
 from stages.training.steps import count_work
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def main() -> None:
     """Train one arm of one trial."""
     args = parse_args()
     params = load_params()
-    train_manifest, test_manifest = read_manifests(args.manifests)
+    online = args.arm == "augmented" and params.augment.mode == "online"
+    train_manifest, test_manifest = read_manifests(args.manifests[:1] if online else args.manifests)
     repeats = Budget.load(args.budget).repeats if args.budget else 1
     class_names = sorted(test_manifest["class"].unique())
 
@@ -77,7 +81,7 @@ def main() -> None:
         trial=args.trial,
         class_names=class_names,
         network=network,
-        params=select_params(params),
+        params=select_params(params, online),
         repeats=repeats,
         **count_work(len(train_manifest), repeats, params.train),
         initial_weights_sha256=compute_weights_sha256(model),
@@ -88,10 +92,15 @@ def main() -> None:
     print(describe(run))
     print(explain_machine(run), end="")
     trained, make_inputs = split_model(model.to(device.torch_device), network, device)
-    train, test = (
-        load_images(manifest, class_names, network.image_size).map(make_inputs)
-        for manifest in (train_manifest, test_manifest)
-    )
+    test = load_images(test_manifest, class_names, network.image_size).map(make_inputs)
+    train: TrainExamples
+    if online:
+        from stages.augmentation.online import load_online  # in this arm only
+
+        draws, size = (params.seed, args.trial), network.image_size
+        train = load_online(train_manifest, class_names, params.augment, draws, size).map(make_inputs)
+    else:
+        train = load_images(train_manifest, class_names, network.image_size).map(make_inputs)
     spec = TrainSpec(train, test, repeats, network, params.train, derive_seed(params.seed, "order", args.trial), device)
     with (
         lock_training(run.name),
@@ -121,13 +130,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def select_params(params: Params) -> dict[str, Any]:
+def select_params(params: Params, online: bool) -> dict[str, Any]:
     """Those that decide what a training makes, with dotted names."""
     sections = {"model": params.model.model_dump(), "train": params.train.model_dump(exclude={"budget"})}
-    return {"seed": params.seed, **flatten(sections)}
+    return {"seed": params.seed, **flatten(sections | ({"augment": params.augment.model_dump()} if online else {}))}
 
 
-def save_results(model: nn.Module, history: pd.DataFrame, run: TrainRecord) -> TrainRecord:
+def save_results(model: "nn.Module", history: pd.DataFrame, run: TrainRecord) -> TrainRecord:
     """Write the model, what ran, and the history. Returns: ``run`` with the model's hash."""
     weights = encode_weights(model)
     run = run.model_copy(update={"model_sha256": hashlib.sha256(weights).hexdigest()})
@@ -139,7 +148,7 @@ def save_results(model: nn.Module, history: pd.DataFrame, run: TrainRecord) -> T
     return run
 
 
-def encode_layers(model: nn.Module) -> bytes:
+def encode_layers(model: "nn.Module") -> bytes:
     """The list of layers as CSV."""
     return list_layers(model).to_csv(index=False, lineterminator="\n").encode()
 

@@ -42,12 +42,22 @@ def load_images(manifest: pd.DataFrame, class_names: list[str], size: int) -> Ex
     # threads are enough: Pillow decodes and resizes without holding the interpreter
     rows = zip(manifest["path"], manifest["sha256"], strict=True)
     squares = Parallel(n_jobs=-1, prefer="threads")(delayed(_load_square)(Path(p), sha, size) for p, sha in rows)
-    targets = [class_names.index(name) for name in manifest["class"]]
-    return Examples(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2), torch.tensor(targets))
+    pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    return Examples(pixels, number_classes(manifest, class_names))
 
 
-def _load_square(path: Path, sha256: str, size: int) -> np.ndarray:
-    return np.asarray(load_photo(path, sha256).resize((size, size), Image.Resampling.BILINEAR))
+def number_classes(manifest: pd.DataFrame, class_names: list[str]) -> torch.Tensor:
+    """The class index of every image of a manifest, int64 `[N]`."""
+    return torch.tensor([class_names.index(name) for name in manifest["class"]])
+
+
+def squash(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """An RGB image as a square of ``size`` pixels, uint8 `[size, size, 3]`."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _load_square(path: Path, sha256: str, size: int) -> npt.NDArray[np.uint8]:
+    return squash(load_photo(path, sha256), size)
 
 
 def prepare(inputs: torch.Tensor, network: NetworkRecord) -> torch.Tensor:

@@ -31,7 +31,10 @@ KEPT = 4  # folders of unfinished trainings under one name, 560 MB each; experim
 DIGEST = 32  # bytes of a SHA-256
 SAVE_SECONDS = 60  # between two saves of 280 MB, which take a second or two; RESUME_SECONDS in the environment wins
 CODE = ("__main__", "stages.train", "stages.base.", "stages.model.", "stages.photos.", "stages.training.")
-"""The modules that decide the bytes of a model: the code deps of both train stages in dvc.yaml."""
+"""The modules that decide the bytes of a model: the code deps of train_original in dvc.yaml."""
+
+ONLINE = "stages.augmentation."
+"""Those that do so as well in a training that augments online."""
 
 Checkpoint = dict[str, Any]
 """Tensors and plain values only, so that loading one runs nobody's code."""
@@ -140,7 +143,8 @@ def _is_unsynced(folder: Path) -> bool:
 
 def hash_code() -> dict[str, str]:
     """SHA-256 of every imported module of `CODE`: what only observes a training is not among them."""
-    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith(CODE)}
+    code = (*CODE, ONLINE) if f"{ONLINE}online" in sys.modules else CODE
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith(code)}
     return {name: compute_sha256(Path(file)) for name, file in sorted(files.items()) if file}
 
 
