@@ -13,6 +13,7 @@ from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from stages.augmentation.catalogue import import_augly
 from stages.augmentation.operations import load_reduced
 from stages.augmentation.params import AugmentParams
 from stages.augmentation.views import draw_view, render_view
@@ -72,6 +73,8 @@ def load_online(
 
     Raises UserError when a file is missing, or is not the one the manifest describes.
     """
+    if params.policy == "augly":
+        import_augly()  # takes a second, which every worker of every epoch would take again
     rows = zip(manifest["path"], manifest["sha256"], strict=True)
     load = delayed(load_reduced)
     photos = Parallel(n_jobs=-1, prefer="threads")(load(Path(path), sha, params.max_side) for path, sha in rows)
