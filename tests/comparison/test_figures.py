@@ -42,6 +42,7 @@ def make_matrices(size: int) -> dict[str, np.ndarray]:
 DRAWINGS: dict[str, Callable[[], Figure]] = {
     "counts": lambda: plot_counts(make_counts(SHORT)),
     "counts, long names": lambda: plot_counts(make_counts(LONG)),
+    "counts, online": lambda: plot_counts(make_counts(SHORT), online=True),
     "curves, 1 epoch": lambda: plot_learning_curves(make_histories(trials=1, epochs=1)),
     "curves, 5 trials": lambda: plot_learning_curves(make_histories(trials=5, epochs=30)),
     "curves, baseline": lambda: plot_learning_curves(make_histories(trials=5, epochs=10), BASELINE),

@@ -130,8 +130,13 @@ def test_stage_predicts_every_photo_and_every_copy(
         assert EvaluationRecord.load(Path(f"metrics/{arm}/0.json")).accuracy == correct / 4
 
 
-def test_switched_off_leaves_a_header(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    change_params({"evaluate.robustness": False})
+@pytest.mark.parametrize(
+    "changes", [{"evaluate.robustness": False}, {"augment.policy": "RandAugment", "augment.operations": {}}]
+)
+def test_nothing_to_test_leaves_a_header(
+    changes: dict[str, Any], photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_params(changes)
     assert run_evaluate(monkeypatch) == {"original": {}, "augmented": {}}
     assert Path("metrics/robustness/0.csv").read_text() == ",".join(RobustnessTable.columns) + "\n"
     assert len(pd.read_csv("metrics/copies/0.csv")) == 32

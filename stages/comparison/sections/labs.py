@@ -49,7 +49,11 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
     )
     operations = {key.split(".")[2] for key in params if key.startswith("augment.operations.")}
     used = LAB_PARAMS | params | {"augment.operations": ", ".join(sorted(operations))}
-    changed = [f"{key} {used[key]} (labs: {lab})" for key, lab in LAB_PARAMS.items() if used[key] != lab]
+    unused = {"augment.operations", "augment.operations_per_copy"} if used["augment.policy"] != "augly" else set()
+    unused |= {"augment.copies"} if used["augment.mode"] == "online" else set()
+    changed = [
+        f"{key} {used[key]} (labs: {lab})" for key, lab in LAB_PARAMS.items() if used[key] != lab and key not in unused
+    ]
     if changed:
         note += f" Trained here with other params than the labs': {'; '.join(changed)}."
     header = ["averages", "arm", "from", "accuracy", "precision", "recall", "F1"]
