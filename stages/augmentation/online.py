@@ -1,25 +1,25 @@
 """Online augmentation: every epoch sees each train photo once, augmented anew by worker processes meanwhile."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, delayed
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
-from stages.augmentation.catalogue import import_augly
+from stages.augmentation.limits import Operation
 from stages.augmentation.operations import load_reduced
 from stages.augmentation.params import AugmentParams
 from stages.augmentation.views import draw_view, render_view
 from stages.model.dataset import number_classes, squash
 
-NICE = 10  # workers give way to the training, which else waits for its own threads
+AHEAD = 2048  # views in memory, 300 MB at 224 pixels
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,18 @@ class OnlineExamples:
 
         Raises UserError when an operation fails on a photo.
         """
-        loader = DataLoader(
-            _Epoch(self, epoch),
-            batch_sampler=[batch.tolist() for batch in batches],
-            num_workers=cpu_count(),
-            worker_init_fn=_start_worker,
-            collate_fn=np.stack,
-        )
-        for images in loader:
-            yield self.make_inputs(torch.from_numpy(images).permute(0, 3, 1, 2))
+        for start, stop in _list_windows(batches):
+            window = batches[start:stop]
+            jobs = (self._plan(index, epoch) for batch in window for index in batch.tolist())
+            views = iter(Parallel(n_jobs=-1, return_as="generator")(jobs))
+            for batch in window:
+                images = np.stack(list(islice(views, len(batch))))
+                yield self.make_inputs(torch.from_numpy(images).permute(0, 3, 1, 2))
 
-    def render(self, index: int, epoch: int) -> npt.NDArray[np.uint8]:
-        """The view of a photo in an epoch: uint8 `[H, W, 3]`."""
+    def _plan(self, index: int, epoch: int) -> Any:
         path, sha256 = self.manifest["path"].iloc[index], self.manifest["sha256"].iloc[index]
         operations = draw_view(self.params, self.seed, self.trial, sha256, epoch)
-        return squash(render_view(self.photos[index], operations, Path(path)), self.size)
+        return delayed(_render)(self.photos[index], operations, Path(path), self.size)
 
 
 def load_online(
@@ -73,25 +70,18 @@ def load_online(
 
     Raises UserError when a file is missing, or is not the one the manifest describes.
     """
-    if params.policy == "augly":
-        import_augly()  # takes a second, which every worker of every epoch would take again
     rows = zip(manifest["path"], manifest["sha256"], strict=True)
     load = delayed(load_reduced)
     photos = Parallel(n_jobs=-1, prefer="threads")(load(Path(path), sha, params.max_side) for path, sha in rows)
     return OnlineExamples(manifest, photos, number_classes(manifest, class_names), params, *draws, size)
 
 
-@dataclass(frozen=True)
-class _Epoch(Dataset[npt.NDArray[np.uint8]]):
-    examples: OnlineExamples
-    epoch: int
-
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        return self.examples.render(index, self.epoch)
-
-    def __len__(self) -> int:
-        return len(self.examples.photos)
+def _list_windows(batches: Sequence[npt.NDArray[np.int64]]) -> list[tuple[int, int]]:
+    """Cut batches into windows of about `AHEAD` views: joblib renders a window without waiting for who trains on it."""
+    ends = np.cumsum([len(batch) for batch in batches]) // AHEAD
+    starts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(batches)]
+    return list(pairwise(starts))
 
 
-def _start_worker(_number: int) -> None:
-    os.nice(NICE)
+def _render(photo: Image.Image, operations: list[Operation], path: Path, size: int) -> npt.NDArray[np.uint8]:
+    return squash(render_view(photo, operations, path), size)
