@@ -78,6 +78,7 @@ def test_signatures_are_those_that_python_sees(name: str) -> None:
 @pytest.mark.parametrize("name", list(OPERATIONS))
 def test_any_operation_runs_on_a_small_photo_and_changes_it(name: str) -> None:
     image = make_image(96, 64)
+    before = image.tobytes()
     for seed in range(3):
         (drawn,) = draw_operations(choose(**{name: OPERATIONS[name]}), seed)
         copy, applied = apply_operations(image, [drawn], Path())
@@ -86,6 +87,7 @@ def test_any_operation_runs_on_a_small_photo_and_changes_it(name: str) -> None:
         assert measure_change(image, copy) > 1
         again, _ = apply_operations(image, [drawn], Path())
         assert again.tobytes() == copy.tobytes()
+        assert image.tobytes() == before, "the photo serves for the next copy as well"
 
 
 def measure_change(before: Image.Image, after: Image.Image) -> float:
