@@ -5,7 +5,7 @@ Reads   models/<arm>/<trial>/, metrics/history/<arm>-<trial>.csv, data/split/<tr
 Writes  metrics/<arm>/<trial>.json: every metric of the arm
         metrics/predictions/<arm>-<trial>.csv: prediction and probabilities per photo
         metrics/robustness/<trial>.csv: both arms' predictions per operation and photo, header only when switched off
-        metrics/copies/<trial>.csv: the augmented arm's predictions on the copies it was trained on
+        metrics/copies/<trial>.csv: the augmented arm's predictions on its copies, or on samples of its views
 Logs    all of it, to the MLflow run that trained the model
 Command python -m stages.evaluate --trial 0   (28 photos, 224 copies: about 50 seconds on 2 cores)
 """

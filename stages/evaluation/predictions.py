@@ -44,7 +44,7 @@ class RobustnessTable(Table):
 
 
 class CopyPredictionTable(Table):
-    """What the augmented arm predicts for each copy it was trained on: metrics/copies/<trial>.csv, by evaluate.
+    """What the augmented arm predicts for each copy, or sample of its views: metrics/copies/<trial>.csv, by evaluate.
 
     operations: as in the copies' manifest. p_target: probability of the target.
     """
