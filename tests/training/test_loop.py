@@ -1,5 +1,7 @@
 """Training: learns, gives the same bytes again, counts its work, and stops when the loss explodes."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,9 @@ from stages.model.network import build_model, compute_weights_sha256
 from stages.runtime.errors import UserError
 from stages.training import loop
 from stages.training.checkpoints import Checkpoints, Stop
-from stages.training.loop import Trainer, TrainSpec
+from stages.training.loop import Trainer, TrainSpec, build_optimizer
 from stages.training.params import TrainParams
-from stages.training.steps import count_work, split_batches
+from stages.training.steps import compute_learning_rate, count_work, split_batches
 from tests.conftest import ROOT
 from tests.support.records import make_network
 from tests.support.trainer import make_small_resnet
@@ -43,7 +45,7 @@ def make_spec(params: TrainParams, seed: int = 0, repeats: int = 1) -> TrainSpec
     return TrainSpec(images, images, repeats, make_network(), params, seed, Device(torch.device("cpu"), "fp32"))
 
 
-def choose(**changes: float) -> TrainParams:
+def choose(**changes: float | str) -> TrainParams:
     return TrainParams(**(PARAMS.model_dump() | {"batch_size": 8, "epochs": 4} | changes))
 
 
@@ -141,3 +143,61 @@ def test_repeats_give_the_original_arm_the_work_of_the_augmented_one(
     train_model(build_model(make_network(), 2, seed=3), make_spec(choose(epochs=1), repeats=3), tmp_path)
     per_photo = np.bincount(seen[-72:], minlength=24)
     assert per_photo.tolist() == [3] * 24
+
+
+def test_learning_rate_falls_as_half_a_cosine() -> None:
+    constant, cosine = choose(learning_rate=0.2), choose(learning_rate=0.2, schedule="cosine")
+    assert [compute_learning_rate(step, 4, constant) for step in range(4)] == [0.2] * 4
+    rates = [compute_learning_rate(step, 4, cosine) for step in range(5)]
+    np.testing.assert_allclose(rates, [0.2, 0.17071068, 0.1, 0.02928932, 0], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "reference"),
+    [
+        ("adam", partial(torch.optim.Adam, lr=0.1, weight_decay=0.3)),
+        ("adamw", partial(torch.optim.AdamW, lr=0.1, weight_decay=0.3)),
+        ("sgd", partial(torch.optim.SGD, lr=0.1, weight_decay=0.3, momentum=0.9)),
+    ],
+)
+def test_optimizers_take_the_steps_of_torch(optimizer: str, reference: Callable[..., torch.optim.Optimizer]) -> None:
+    """Two steps on the same gradients, so that momentum and moments count; frozen weights stay."""
+    layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    layers[0].bias.requires_grad_(False)
+    before = layers[0].bias.clone()
+    params = choose(optimizer=optimizer, learning_rate=0.1, weight_decay=0.3)
+    for layer, own in zip(layers, [build_optimizer(layers[0], params), reference([layers[1].weight])], strict=True):
+        for gradient in (1.0, -0.5):
+            layer.weight.grad = torch.full((2, 2), gradient)
+            own.step()
+    assert torch.equal(layers[0].weight, layers[1].weight)
+    assert torch.equal(layers[0].bias, before)
+
+
+def test_label_smoothing_reaches_the_loss(tmp_path: Path) -> None:
+    losses = [
+        train_model(
+            build_model(make_network(), 2, seed=3), make_spec(choose(epochs=1, label_smoothing=share)), tmp_path / name
+        )["train/loss"][0]
+        for name, share in (("none", 0.0), ("some", 0.3))
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_a_cosine_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    """The learning rate follows from the step alone, so that no scheduler has a state to lose."""
+    spec = make_spec(choose(epochs=2, schedule="cosine", optimizer="sgd", learning_rate=0.01))
+    whole = build_model(make_network(), 2, seed=3)
+    train_model(whole, spec, tmp_path / "whole")
+
+    class Stopper(Notes):
+        def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+            raise InterruptedError
+
+    checkpoints = Checkpoints(tmp_path / "parts", Stop(), seconds=-1)  # saves after every step
+    with pytest.raises(InterruptedError):
+        Trainer(build_model(make_network(), 2, seed=3), spec, checkpoints).run(Stopper())
+    resumed = build_model(make_network(), 2, seed=3)
+    train_model(resumed, spec, tmp_path / "parts")
+    assert compute_weights_sha256(resumed) == compute_weights_sha256(whole)
