@@ -1,11 +1,13 @@
 """Online augmentation: the same views whatever the batches, others in every epoch, and those that the samples show."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 
 from stages.augmentation import online
 from stages.augmentation.online import OnlineExamples, load_online
@@ -26,6 +28,13 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         rng = np.random.default_rng(0)
         photos = pd.DataFrame([make_photo(rng, name, number) for name in ("cats", "dogs") for number in range(3)])
         return photos.assign(path=[str(Path(path).absolute()) for path in photos["path"]])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers() -> Iterator[None]:
+    """joblib keeps its workers, which stay in the folder where they were started: the next test has another."""
+    yield
+    get_reusable_executor().shutdown()
 
 
 def load(manifest: pd.DataFrame, params: AugmentParams = PARAMS, seed: int = 0) -> OnlineExamples:

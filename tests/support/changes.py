@@ -60,7 +60,7 @@ CHANGES = [
     in_code("comparison", "report"),
     in_code("evaluation", "evaluate report"),
     in_code("training", TRAIN),
-    in_code("augmentation", "augment evaluate"),
+    in_code("augmentation", "augment train_augmented evaluate"),
     in_code("splitting", "split"),
     in_code("sources", "fetch"),
     in_code("model", f"{TRAIN} evaluate report"),
@@ -78,7 +78,7 @@ CHANGES = [
     in_params("`evaluate.robustness`", set_value("robustness", "false"), "evaluate report"),
     in_params("`train.budget`", set_value("budget", "steps"), "augment report"),
     in_params("`train.epochs`", set_value("epochs", "3"), f"{TRAIN} report"),
-    in_params("`augment.copies`", set_value("copies", "3"), "augment evaluate report"),
+    in_params("`augment.copies`", set_value("copies", "3"), "augment train_augmented evaluate report"),
 ]
 
 
