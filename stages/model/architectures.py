@@ -17,7 +17,7 @@ TIMM = "timm/"
 def check_name(name: str) -> None:
     """Raise UserError, with similar names, unless there is such a classifier."""
     known = list_names(name)
-    if name.partition(".")[0] not in known:
+    if name not in known:
         near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.5))
         raise UserError(
             f"model.name: there is no classifier {name}{f' (similar: {near})' if near else ''}. Give one of "
@@ -27,11 +27,11 @@ def check_name(name: str) -> None:
 
 
 def list_names(name: str) -> list[str]:
-    """All classifiers of the library that ``name`` belongs to."""
+    """All classifiers of the library that ``name`` belongs to; of timm, also those with the tag of their weights."""
     if name.startswith(TIMM):
         import timm  # most need none of its thousand models
 
-        return [TIMM + known for known in timm.list_models()]
+        return [TIMM + known for known in [*timm.list_models(), *timm.list_pretrained()]]
     return list(models.list_models(module=models))
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from joblib import cpu_count
 
+from stages.model.architectures import TIMM
 from stages.model.record import Machine
 from stages.runtime.turns import take_turn
 
@@ -33,6 +34,7 @@ class Device:
 
     def describe(self, network: str) -> Machine:
         """What of this machine can change the bytes of a trained model; ``network``: its name in params."""
+        libraries = (*LIBRARIES, "timm") if network.startswith(TIMM) else LIBRARIES
         capabilities = torch.cpu.get_capabilities()
         flags = [
             name if value is True else f"{name}={value}"  # sizes of caches decide how products are cut into blocks
@@ -45,7 +47,7 @@ class Device:
             cpu_flags=" ".join([torch.backends.cpu.get_cpu_capability(), *sorted(flags)]),
             threads=torch.get_num_threads(),
             precision=self.precision,
-            versions={name: version(name) for name in (*LIBRARIES, *(["timm"] if network.startswith("timm/") else []))},
+            versions={name: version(name) for name in libraries},
         )
 
 

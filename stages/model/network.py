@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from stages.base.files import compute_sha256
-from stages.model.architectures import build_network, check_forward, check_name, describe_input, find_head
+from stages.model.architectures import TIMM, build_network, check_forward, check_name, describe_input, find_head
 from stages.model.dataset import prepare
 from stages.model.device import Device
 from stages.model.params import ModelParams
@@ -32,8 +32,8 @@ def describe_network(params: ModelParams) -> NetworkRecord:
     """
     check_name(params.name)
     name, file = params.name, find_file(params.weights)
-    if name.startswith("timm/"):
-        name = f"timm/{name_timm(name, params.weights)}"
+    if name.startswith(TIMM):
+        name = TIMM + name_timm(name, params.weights)
     size, mean, std = describe_input(name, choose_published(name, params.weights))
     return NetworkRecord(
         name=params.name,

@@ -51,7 +51,7 @@ class NetworkRecord(Record):
 
 def describe_start(name: str, weights: str | None, freeze: str) -> str:
     """What is trained from what, such as ``resnet50 from random weights``; the arguments as in params.yaml."""
-    start = f"{name} from {weights or 'random'} weights"
+    start = f"{name} from {f'the weights {weights}' if weights else 'random weights'}"
     return f"{start}, only its head" if freeze == "backbone" else start
 
 

@@ -8,7 +8,14 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision import models
 
-from stages.model.architectures import TIMM, build_timm, build_torchvision, find_head, read_timm_config
+from stages.model.architectures import (
+    TIMM,
+    build_timm,
+    build_torchvision,
+    describe_input,
+    find_head,
+    read_timm_config,
+)
 from stages.runtime.errors import UserError
 from stages.runtime.root import find_root
 
@@ -33,10 +40,7 @@ def choose_published(name: str, weights: str | None) -> Any:
         return None
     published = models.get_model_weights(name)
     if weights not in published.__members__:
-        raise UserError(
-            f"model.weights: {name} has no weights {weights}. Give DEFAULT or {', '.join(w.name for w in published)}, "
-            f"a file ({', '.join(SUFFIXES)}), or null for random ones."
-        )
+        raise _explain_unknown(name, weights, [each.name for each in published])
     return published[weights]
 
 
@@ -50,13 +54,17 @@ def name_timm(name: str, weights: str | None) -> str:
     architecture, _, tag = name.removeprefix(TIMM).partition(".")
     if weights is None or weights == "DEFAULT" or find_file(weights):
         return f"{architecture}.{tag}" if tag else architecture
-    if f"{architecture}.{weights}" not in timm.list_pretrained(f"{architecture}.*"):
-        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
-        raise UserError(
-            f"model.weights: {name} has no weights {weights}. Give DEFAULT or {', '.join(tags) or 'no other'}, "
-            f"a file ({', '.join(SUFFIXES)}), or null for random ones."
-        )
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+    if weights not in tags:
+        raise _explain_unknown(name, weights, tags)
     return f"{architecture}.{weights}"
+
+
+def _explain_unknown(name: str, weights: str, known: list[str]) -> UserError:
+    return UserError(
+        f"model.weights: {name} has no weights {weights}. Give {', '.join(['DEFAULT', *known])}, "
+        f"a file ({', '.join(SUFFIXES)}), or null for random ones."
+    )
 
 
 def load_weights(model: nn.Module, name: str, weights: str, image_size: int) -> None:
@@ -69,7 +77,7 @@ def load_weights(model: nn.Module, name: str, weights: str, image_size: int) -> 
     elif name.startswith(TIMM):
         found = download_timm(name, weights, image_size)
     else:
-        found = download_torchvision(name, weights, image_size)
+        found = download_torchvision(name, weights)
     fit_weights(model, found, f"model.weights: {weights}", name)
 
 
@@ -94,11 +102,12 @@ def read_file(path: Path) -> StateDict:
     return {key.removeprefix("module."): value for key, value in found.items()}
 
 
-def download_torchvision(name: str, weights: str, image_size: int) -> StateDict:
+def download_torchvision(name: str, weights: str) -> StateDict:
     """Published weights of torchvision, from its cache or its server."""
     chosen = choose_published(name, weights)
+    size, _, _ = describe_input(name, chosen)  # some networks can be built with these weights for no other
     try:
-        return dict(build_torchvision(name, image_size, weights=chosen).state_dict())
+        return dict(build_torchvision(name, size, weights=chosen).state_dict())
     except OSError as error:  # as urllib's errors are
         place = Path(torch.hub.get_dir(), "checkpoints", Path(chosen.url).name)
         raise UserError(_explain_download(f"{name} ({chosen.name})", chosen.url, str(place), error)) from error

@@ -1,11 +1,13 @@
 """Every classifier of torchvision, and some of each kind of timm's, can be built for any number of classes."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 from torchvision import models
 
-from stages.model.architectures import build_network, check_forward, describe_input, find_head
+from stages.model.architectures import build_network, check_forward, check_name, describe_input, find_head
 from stages.runtime.errors import UserError
 
 USUAL = ["resnet50", "vit_b_32", "squeezenet1_1", "densenet121", "googlenet", "inception_v3", "maxvit_t"]
@@ -55,11 +57,19 @@ def test_networks_of_a_fixed_size_are_built_for_the_one_that_is_asked_for() -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("resnet5", "resnet50"), ("timm/resnet_18", "timm/resnet18"), ("vit_tiny_patch16_224", "")]
+    ("name", "near"),
+    [
+        ("resnet5", "resnet50"),
+        ("resnet50.x", "resnet50"),
+        ("timm/resnet_18", "timm/resnet18"),
+        ("timm/resnet18.zzz", "timm/resnet18"),
+        ("timm/", "timm/"),
+        ("vit_tiny_patch16_224", "vit_"),
+    ],
 )
 def test_an_unknown_name_is_an_error_with_similar_ones(name: str, near: str) -> None:
-    with pytest.raises(UserError, match=rf"there is no classifier {name} .*{near}"):
-        build_network(name, 2, 224)
+    with pytest.raises(UserError, match=rf"there is no classifier {re.escape(name)} \(similar: .*{near}"):
+        check_name(name)
 
 
 def test_a_size_that_a_network_cannot_take_is_named() -> None:

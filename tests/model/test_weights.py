@@ -1,4 +1,4 @@
-"""Pretrained weights: fitted exactly or refused, never run as code, and told where to get when there is no network."""
+"""Pretrained weights: fitted exactly or refused, never run as code; without a network their address."""
 
 import pickle
 import re
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_named(name: str, content: bytes) -> None:
 def test_what_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"there is no file .*own\.pth"):
         build("own.pth")
-    with pytest.raises(UserError, match=r"has no weights IMAGENET9K.* Give DEFAULT or IMAGENET1K_V1"):
+    with pytest.raises(UserError, match=r"has no weights IMAGENET9K.* Give DEFAULT, IMAGENET1K_V1"):
         choose_published(NAME, "IMAGENET9K")
     with pytest.raises(UserError, match=r"resnet18 has no weights b9.* a1_in1k"):
         name_timm("timm/resnet18", "b9")
@@ -153,3 +153,10 @@ def test_without_a_network_the_message_says_where_to_get_weights_and_where_to_pu
     place = re.escape(str(repository / "hub/hub/checkpoints/small-01234567.pth"))
     with pytest.raises(UserError, match=rf"refused.* from http://127.0.0.1:1/small-01234567.pth and put it at {place}"):
         build("DEFAULT")
+
+
+def test_published_weights_of_another_image_size_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = models.get_model_weights("vit_b_32")["DEFAULT"]
+    monkeypatch.setattr(type(published), "get_state_dict", lambda *_, **__: models.vit_b_32(weights=None).state_dict())
+    with pytest.raises(UserError, match=r"of another shape, such as encoder\.pos_embedding \[1, 50, 768\] instead of"):
+        build("DEFAULT", name="vit_b_32", image_size=96)
