@@ -33,7 +33,7 @@ def log_evaluation(
     replay_journals()
     client = open_store()
     # slow to import, and not needed where the server is unreachable
-    from stages.comparison.sections.scores import plot_confusion
+    from stages.comparison.sections.confusion import plot_confusion
     from stages.comparison.sections.training import plot_learning_curves
 
     history = HistoryTable.load(get_history_path(run.arm, run.trial))

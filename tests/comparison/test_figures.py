@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages.comparison import figures
-from stages.comparison.sections.scores import plot_confusion
+from stages.comparison.sections.confusion import plot_confusion
 from stages.comparison.sections.training import CURVES, plot_learning_curves
 from stages.comparison.sections.work import plot_counts
 from tests.support.pipeline_files import make_history
