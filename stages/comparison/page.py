@@ -18,6 +18,18 @@ from stages.photos.origin import describe_source
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+EARLIER = {
+    **{"augment.policy": "augly", "augment.mode": "copies"},
+    **{"model.name": "resnet50", "model.weights": None, "model.freeze": "none", "model.normalization": None},
+    **{
+        "train.optimizer": "adam",
+        "train.schedule": "constant",
+        "train.weight_decay": 0.0,
+        "train.label_smoothing": 0.0,
+    },
+}
+"""Params at the values that were in force before they could be chosen."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -30,23 +42,29 @@ class Report:
     sections: list[Section]
 
 
+def complete_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Params (with dotted names) with those that a study lacks which was published before there were such."""
+    return EARLIER | {"model.image_size": params.get("train.image_size")} | params
+
+
 def build_report(study: Study, answer: Answer, params: dict[str, Any], gallery: list[Section]) -> Report:
     """Put the sections in order.
 
     ``params``: with dotted names. ``gallery``: sections of photographs, which only the page shows; none where the
     photographs are not at hand.
     """
+    known = complete_params(params)
     photos, several = "pictures" if study.is_sample else "photos", "s" * (answer.trials > 1)
     optional = [
         verdicts.build(study, answer),
-        work.build(study, params),
+        work.build(study, known),
         *gallery,
         trials.build(study, answer.difference),
         scores.build(study),
-        labs.build(study, params),
+        labs.build(study, known),
         training.build(study),
         probabilities.build(study),
-        robustness.build(study, params),
+        robustness.build(study, known),
         provenance.build(study, params),
     ]
     sections = [section for section in optional if section]

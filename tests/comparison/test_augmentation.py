@@ -10,7 +10,7 @@ from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.comparison.answer import answer_question
 from stages.comparison.blocks import Cards, Section, Text
-from stages.comparison.page import build_report, render_markdown, render_page
+from stages.comparison.page import build_report, complete_params, render_markdown, render_page
 from stages.comparison.sections import gallery, labs, robustness, work
 from stages.comparison.sections.gallery import build_wrong_copies, describe_operations
 from stages.comparison.sections.work import plot_counts
@@ -61,8 +61,9 @@ def test_the_arms_are_what_was_trained(policy: str, mode: str, expected: str) ->
 
 def test_a_study_without_policy_and_mode_had_copies_of_augly() -> None:
     study, new = make_study([1, 0], [1, 1]), make_params("augly", "copies")
-    assert labs.build(study, OLD) == labs.build(study, new)
-    assert read(work.build(study, OLD)) == read(work.build(study, new))
+    assert complete_params(OLD) == new
+    assert labs.build(study, complete_params(OLD)) == labs.build(study, new)
+    assert read(work.build(study, complete_params(OLD))) == read(work.build(study, new))
 
 
 def test_online_no_samples_are_counted_in_an_arm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,14 +78,15 @@ def test_robustness_says_when_its_operations_were_not_trained_on(study: Study) -
     said = "The augmented arm was trained with AugMix, not with these operations of AugLy."
     for policy, mode in MODES:
         assert (said in read(robustness.build(study, make_params(policy, mode)))) == (policy == "AugMix")
-    assert read(robustness.build(study, OLD)) == read(robustness.build(study, make_params("augly", "copies")))
+    assert read(robustness.build(study, complete_params(OLD))) == read(
+        robustness.build(study, make_params("augly", "copies"))
+    )
 
 
 def test_labs_are_compared_by_what_was_trained() -> None:
     def note(**changes: Any) -> str:
-        section = labs.build(
-            make_study([1, 0], [1, 1]), OLD | {f"augment.{key}": value for key, value in changes.items()}
-        )
+        own = complete_params(OLD) | {f"augment.{key}": value for key, value in changes.items()}
+        section = labs.build(make_study([1, 0], [1, 1]), own)
         assert section
         return str(section.blocks[0])
 

@@ -164,4 +164,4 @@ def test_a_missing_photo_is_named(workspace: Path) -> None:
     for path in Path("data/raw").rglob("*.jpg"):
         path.unlink()
     with pytest.raises(UserError, match=r"data/raw/c\d/photo_\d\.jpg"):
-        gallery.build(load_study([0]), {})
+        gallery.build(load_study([0]), {"augment.mode": "copies"})

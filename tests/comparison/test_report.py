@@ -290,6 +290,17 @@ def test_the_labs_numbers_stand_beside_ours_only_with_what_differs() -> None:
         ("train.epochs", "3"),
     ]
     assert [len(labs.split(", ")) for _, _, labs in listed] == [10, 1, 1]
+    model = params.model.model_copy(update={"freeze": "backbone", "image_size": 96})
+    train = params.train.model_copy(update={"optimizer": "sgd", "schedule": "cosine", "label_smoothing": 0.1})
+    other = labs.build(study, flatten(params.model_copy(update={"model": model, "train": train}).model_dump()))
+    for expected in (
+        "image_size 96 (labs: 224)",
+        "freeze backbone",
+        "optimizer sgd",
+        "schedule cosine",
+        "smoothing 0.1",
+    ):
+        assert expected in get_note(other)
     mice = make_study([1, 0], [1, 1], class_names=["cats", "mice"])
     assert labs.build(mice, flatten(params.model_dump())) is None
 

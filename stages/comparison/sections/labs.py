@@ -26,9 +26,16 @@ LAB_PARAMS = {
     "train.budget": "epochs",
     "model.name": "resnet50",
     "model.weights": None,
+    "model.freeze": "none",
+    "model.image_size": 224,
+    "model.normalization": None,
     "train.epochs": 10,
     "train.batch_size": 32,
+    "train.optimizer": "adam",
     "train.learning_rate": 0.001,
+    "train.schedule": "constant",
+    "train.weight_decay": 0.0,
+    "train.label_smoothing": 0.0,
 }
 
 
@@ -48,7 +55,8 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
         "the same kind."
     )
     operations = {key.split(".")[2] for key in params if key.startswith("augment.operations.")}
-    used = LAB_PARAMS | params | {"augment.operations": ", ".join(sorted(operations))}
+    used = params | {"augment.operations": ", ".join(sorted(operations))}
+    used["model.image_size"] = params["model.image_size"] or LAB_PARAMS["model.image_size"]  # the labs' network's own
     unused = {"augment.operations", "augment.operations_per_copy"} if used["augment.policy"] != "augly" else set()
     unused |= {"augment.copies"} if used["augment.mode"] == "online" else set()
     changed = [

@@ -27,7 +27,7 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
     baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
     chart = plot_robustness(list(found["operation"]), {arm: list(found[arm]) for arm in ARMS}, baseline)
     title = "Accuracy under each operation, with 95 % intervals; baseline: always the most common class"
-    policy = params.get("augment.policy", "augly")
+    policy = params["augment.policy"]
     scope = (
         f"The same models on the test {photos} under each operation, at the middle of its range. Secondary: the "
         "verdict does not rest on it."

@@ -15,7 +15,6 @@ from stages.comparison.study import ARMS, Study
 from stages.model.record import describe_start
 from stages.photos.origin import describe_source
 
-LABS_MODEL = {"model.name": "resnet50", "model.weights": None, "model.freeze": "none"}  # of a study that names none
 MANY = 40  # classes beyond which only the largest and the smallest are drawn
 
 
@@ -26,8 +25,7 @@ def build(study: Study, params: dict[str, Any]) -> Section:
         f"{study.quarantined} set aside (`metrics/quarantine.csv` says why)" if study.quarantined else "none set aside"
     )
     ends = f": the {MANY // 2} largest and the {MANY // 2} smallest classes" if len(study.counts) > MANY else ""
-    model = LABS_MODEL | params
-    start = describe_start(model["model.name"], model["model.weights"], model["model.freeze"])
+    start = describe_start(params["model.name"], params["model.weights"], params["model.freeze"])
     title = f"Images per class, train and test, of trial {study.trials[0]}{ends}"
     online = is_online(params)
     return Section(
@@ -50,13 +48,13 @@ def build(study: Study, params: dict[str, Any]) -> Section:
 
 
 def is_online(params: dict[str, Any]) -> bool:
-    """Whether the augmented arm saw every photo augmented anew each epoch; a study that names no mode had copies."""
-    return bool(params.get("augment.mode") == "online")
+    """Whether the augmented arm saw every photo augmented anew each epoch."""
+    return bool(params["augment.mode"] == "online")
 
 
 def describe_augmentation(params: dict[str, Any]) -> str:
-    """What the augmented arm has that the original has not; a study that names no policy had AugLy's operations."""
-    policy = params.get("augment.policy", "augly")
+    """What the augmented arm has that the original has not."""
+    policy = params["augment.policy"]
     if is_online(params):
         return f"augmented anew each epoch by {'operations of AugLy' if policy == 'augly' else policy}"
     return "with augmented copies" if policy == "augly" else f"with copies augmented by {policy}"
