@@ -17,7 +17,7 @@ help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 repro: $(READY) ## run the pipeline, only what is out of date, and print the verdict
-	@# a tarball has no git, which DVC must be told
+	@# a tarball has no git, and DVC must be configured for that
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@# before DVC deletes the results of a stage whose params it then cannot read
 	@other=$$(python -m stages.cli.before_repro) && { [ -z "$$other" ] || { echo "$$other"; dvc repro --force fetch; }; }

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from stages.base.files import write_bytes
 
-# Okabe & Ito's blue and vermilion: told apart with any colour vision
+# Okabe & Ito's blue and vermilion: distinct with any colour vision
 COLOURS = {"original": "#0072B2", "augmented": "#D55E00"}
 INK, QUIET, FAINT = "#222222", "#666666", "#E6E6E6"
 # what encode_svg() writes for a colour: a CSS variable, so that a page can be light or dark

@@ -26,7 +26,7 @@ POWER = 0.8  # probability of finding a difference that is there
 
 
 def find_trials_needed(values: Values, margin: float) -> int | None:
-    """Trials on the same photos that would settle what cannot be told from ``values`` `[T, N]`, as far as they show.
+    """Trials on the same photos that would settle what ``values`` `[T, N]` leave inconclusive, as far as they show.
 
     Settled: either an interval no wider than the margin, which always gives a verdict, or a difference as large as
     the one seen, found with a probability of 80 %. None when no number of trials up to 1,000 is enough. As long as no

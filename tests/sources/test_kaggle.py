@@ -1,4 +1,4 @@
-"""The real kagglehub client against a loopback server: what is kept, retried, passed on, or told to the user."""
+"""The real kagglehub client against a loopback server: what is kept, retried, passed on, or reported to the user."""
 
 import base64
 import json

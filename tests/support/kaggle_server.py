@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, b"<html>Welcome to this hotel</html>", {"Content-Language": "en"})
         elif kaggle.statuses:
             status = kaggle.statuses.pop(0)
-            self._answer(status, json.dumps({"code": status, "message": "as told"}).encode())
+            self._answer(status, json.dumps({"code": status, "message": "as requested"}).encode())
         elif path == SERVICE + "GetDataset":
             self._answer(200, json.dumps({"currentVersionNumber": kaggle.version}).encode())
         elif path == SERVICE + "DownloadDataset":

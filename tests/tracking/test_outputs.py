@@ -1,4 +1,4 @@
-"""Both trainings and their evaluation, logged and not: the same bytes on disk, and in MLflow what can be told apart."""
+"""Both trainings and their evaluation, logged and not: the same bytes on disk, and in MLflow runs with clear names."""
 
 import re
 import shutil
