@@ -77,7 +77,7 @@ class FeatureExtractor:
         self.model.eval()
         with hook, self.device.take_turn(), self.device.autocast():
             logits = self.model(prepare(padded.to(self.device.torch_device), self.network))
-            if len(inputs) != 1 or inputs[0].ndim != 2 or not torch.equal(self.head(inputs[0]), logits):
+            if len(inputs) != 1 or not torch.equal(self.head(inputs[0]), logits):
                 raise UserError(
                     f"model.freeze: the last layer of {self.network.name} does not turn one vector per image into "
                     "logits, so it cannot be trained alone. Set model.freeze to none, or choose another network."

@@ -205,8 +205,8 @@ class Trainer:
 
 
 def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
-    """The optimizer of the weights that are trained; SGD with a momentum of 0.9."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    """The optimizer of a model's weights; SGD with a momentum of 0.9."""
+    weights = model.parameters()
     rate, decay = params.learning_rate, params.weight_decay
     match params.optimizer:
         case "adam":

@@ -116,6 +116,14 @@ def test_what_is_not_there_is_named() -> None:
         choose(freeze="backbone")
 
 
+def test_what_params_give_goes_before_what_the_weights_expect() -> None:
+    own = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    network = describe_network(choose(image_size=48, normalization=own))
+    assert (network.image_size, network.mean, network.std) == (48, own["mean"], own["std"])
+    usual = describe_network(choose(image_size=None))
+    assert (usual.image_size, usual.mean) == (224, [0.485, 0.456, 0.406])
+
+
 @pytest.fixture
 def server(repository: Path) -> Iterator[str]:
     """A web server for the files of the current folder."""

@@ -161,10 +161,9 @@ def test_learning_rate_falls_as_half_a_cosine() -> None:
     ],
 )
 def test_optimizers_take_the_steps_of_torch(optimizer: str, reference: Callable[..., torch.optim.Optimizer]) -> None:
-    """Two steps on the same gradients, so that momentum and moments count; frozen weights stay."""
+    """Two steps on the same gradients, so that momentum and moments count; without a gradient weights stay."""
     layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
     layers[1].load_state_dict(layers[0].state_dict())
-    layers[0].bias.requires_grad_(False)
     before = layers[0].bias.clone()
     params = choose(optimizer=optimizer, learning_rate=0.1, weight_decay=0.3)
     for layer, own in zip(layers, [build_optimizer(layers[0], params), reference([layers[1].weight])], strict=True):
