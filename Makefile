@@ -24,7 +24,7 @@ repro: $(READY) ## run the pipeline, only what is out of date, and print the ver
 	@dvc repro
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 
-test: $(READY) ## lint, types and tests (about five minutes)
+test: $(READY) ## lint, types and tests (about six minutes)
 	ruff check .
 	ruff format --check .
 	@# mypy beside the tests, which leave it time
