@@ -14,11 +14,13 @@ import pandas as pd
 from stages.base.files import replace_dir, write_json
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
-from stages.photos.manifest import PHOTOS, PhotoTable, QuarantineTable
+from stages.photos.manifest import CSV_PREFIX, PHOTOS, PhotoTable, QuarantineTable
 from stages.photos.origin import describe_source
 from stages.sources.archive import check_room
 from stages.sources.choice import Source, open_source, remember_photographs
-from stages.sources.layout import enumerate_some, select_photos, show
+from stages.sources.labels import select_labelled
+from stages.sources.layout import Selection, enumerate_some, select_photos, show
+from stages.sources.params import FetchParams
 from stages.sources.reading import RAW, Row, check_photos, describe_counts, store_photos
 
 QUARANTINE = Path("metrics/quarantine.csv")
@@ -34,23 +36,45 @@ def main() -> None:
     params = load_params().fetch
     source, skipped = open_source(params)
     print(describe_source(source.kind, source.version) + (f" {SAMPLE_REMEDY}" if source.kind == "sample" else ""))
-    subset = params.subset if source.kind != "sample" else "all"
-    selection = select_photos(source.listing, subset)
     for line in skipped:
         print(f"  {line}")
-    if subset != "all" and not any(selection.photos.values()):
-        print(f"  no folder {subset if isinstance(subset, str) else '/, '.join(subset)}/: all photos are used")
+    selection = select(source, params)
+    for line in (*selection.notes, *explain_whole(source, params.subset, selection)):
+        print(f"  {line}")
     check_room(RAW, sum(source.listing[name].size for name in selection.photos))
+    classes = {photo.class_name for photo in selection.photos.values()}
     with replace_dir(RAW) as folder:
         photos, rejected = store_photos(source, selection.photos, folder)
-        check_photos(selection.photos, photos, rejected, params.max_bad_fraction)
+        check_photos(classes, photos, rejected, params.max_bad_fraction)
         PHOTOS.unlink(missing_ok=True)  # so that it never describes other photos than those in data/raw
     QuarantineTable.save(QUARANTINE, pd.DataFrame(rejected, columns=list(QuarantineTable.columns)))
-    account_for_files(selection.unused, len(photos), len(rejected))
-    PhotoTable.save(PHOTOS, pd.DataFrame(photos).sort_values("path"))
+    account_for_files(selection.unused, len(photos) + len(selection.tables), len(rejected))
+    save_manifest(photos)
     if source.kind != "sample":
         remember_photographs()
     print(summarize(source, photos, len(rejected)))
+
+
+def select(source: Source, params: FetchParams) -> Selection:
+    """Which files are used as photos of which class. Of the sample, which has no subsets, all."""
+    if source.kind == "sample":
+        return select_photos(source.listing, "all")
+    if params.labels:
+        return select_labelled(source.listing, params.labels, params.subset)
+    return select_photos(source.listing, params.subset)
+
+
+def explain_whole(source: Source, subset: str | list[str], selection: Selection) -> list[str]:
+    """A line where a subset was wished for, and the source has none."""
+    if source.kind == "sample" or subset == "all" or any(photo.subset for photo in selection.photos.values()):
+        return []
+    return [f"no folder {subset if isinstance(subset, str) else '/, '.join(subset)}/: all photos are used"]
+
+
+def save_manifest(photos: list[Row]) -> None:
+    """Write the manifest; after its own columns those of the CSV of labels, if any."""
+    table = pd.DataFrame(photos).sort_values("path")
+    PhotoTable.of([name for name in map(str, table) if name.startswith(CSV_PREFIX)]).save(PHOTOS, table)
 
 
 def account_for_files(unused: dict[str, list[str]], used: int, set_aside: int) -> None:

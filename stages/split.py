@@ -1,27 +1,31 @@
 """Divide the photos of one trial into train and test.
 
 Reads   data/manifest.csv; params seed, split
-Writes  data/split/<trial>.csv: every photo with its near-duplicate group and its side
+Writes  data/split/<trial>.csv: every photo with its group and its side
 Command python -m stages.split --trial 0   (about 1 second)
 
 Trials 0 to k-1 are the k folds of one stratified k-fold, so together they test every photo exactly once;
-trials k to 2k-1 are the folds of the next shuffle, and so on. Byte-identical and nearly identical photos
-form a group, and a group is never divided. Every side has every class. The result depends on the photos' bytes,
-not on their names or order.
+trials k to 2k-1 are the folds of the next shuffle, and so on. Or the test set that the source brings is the test
+side of every trial. Byte-identical and nearly identical photos, and those that split.groups puts together, form a
+group, and a group is never divided. Every side has every class. The result depends on the photos' bytes, not on their
+names (except where split.groups reads these) or order.
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from stages.base.seeds import derive_seed
-from stages.cli.params import load_params
+from stages.cli.params import Params, load_params
 from stages.cli.stage import parse_trial, run_stage
 from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
-from stages.splitting.duplicates import check_hashes, find_label_conflicts, group_near_duplicates
+from stages.splitting.duplicates import find_label_conflicts, group_duplicates
 from stages.splitting.folds import assign_folds
+from stages.splitting.given import assign_sides
+from stages.splitting.groups import describe_groups, find_subjects, merge_groups
 
 MANY_CLASSES = 5
 
@@ -30,18 +34,25 @@ def main() -> None:
     """Split one trial."""
     trial = parse_trial(__doc__)
     params = load_params()
-    num_folds = round(1 / params.split.test_fraction)
-
     photos = PhotoTable.load(PHOTOS).sort_values(["sha256", "path"], ignore_index=True)
-    check_hashes(photos["dhash"])
-    photos["group"] = group_near_duplicates(photos["dhash"].tolist(), params.split.near_duplicate_bits)
+    photos["group"] = group_duplicates(photos, params.split.near_duplicate_bits)
     if conflicts := find_label_conflicts(photos):
         shown = "; ".join(conflicts[:5]) + (f" and {len(conflicts) - 5:,} more" if len(conflicts) > 5 else "")
         print(f"warning: near-duplicates with different labels, which confuse a classifier: {shown}", file=sys.stderr)
-    folds = assign_folds(photos, num_folds, derive_seed(params.seed, "split", trial // num_folds))
-    photos["split"] = np.where(folds == trial % num_folds, "test", "train")
+    if params.split.groups:
+        subjects = find_subjects(photos, params.split.groups)
+        print(describe_groups(subjects))
+        photos["group"] = merge_groups(photos["group"].to_numpy(), subjects)
+    photos["split"] = assign_sides(photos) if params.split.scheme == "given" else deal(photos, params, trial)
     SplitTable.save(Path(f"data/split/{trial}.csv"), photos.sort_values("path"))
     print(f"split: trial {trial}: {describe(photos)}")
+
+
+def deal(photos: pd.DataFrame, params: Params, trial: int) -> npt.NDArray[np.str_]:
+    """The side of each photo `[N]` when every trial tests another fold."""
+    num_folds = round(1 / params.split.test_fraction)
+    folds = assign_folds(photos, num_folds, derive_seed(params.seed, "split", trial // num_folds))
+    return np.where(folds == trial % num_folds, "test", "train")
 
 
 def describe(photos: pd.DataFrame) -> str:
@@ -56,6 +67,10 @@ def describe(photos: pd.DataFrame) -> str:
         if len(counts) > MANY_CLASSES:
             sizes = f"{len(counts):,} classes of {' to '.join(map(str, sorted({counts.min(), counts.max()})))}"
         sides.append(f"{counts.sum():,} {side} ({sizes})")
+    if left := int((photos["split"] == "left out").sum()):
+        sides.append(
+            f"{left:,} left out (train photos that are near-duplicates of test photos, or in a group with them)"
+        )
     return ", ".join(sides)
 
 

@@ -126,6 +126,8 @@ def make_photo(rng: np.random.Generator, class_name: str, number: int) -> dict[s
         "height": 120,
         "dhash": compute_dhash(Image.open(path)),
         "notes": "",
+        "path_in_source": f"{class_name}/{class_name}_{number}.jpg",
+        "subset": "",
         "source": "sample",
         "version": "1",
     }

@@ -7,6 +7,14 @@ from pydantic import Field, field_validator
 from stages.base.sections import Count, Section
 
 
+class LabelParams(Section):
+    """A CSV of labels: which file of the source, and the columns that name the photo and its class."""
+
+    file: Annotated[str, Field(min_length=1)]
+    path: Annotated[str, Field(min_length=1)]
+    label: Annotated[str, Field(min_length=1)]
+
+
 class FetchParams(Section):
     """Where the photos come from."""
 
@@ -16,6 +24,7 @@ class FetchParams(Section):
     kaggle_version: Count | None
     kaggle_deadline_s: Annotated[float, Field(gt=0, le=86_400)]
     subset: str | list[str]
+    labels: LabelParams | None
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
 
     @field_validator("subset", mode="before")

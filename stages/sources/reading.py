@@ -3,15 +3,16 @@
 import hashlib
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stages.photos.decoding import BadImage, compute_dhash, decode_photo
+from stages.photos.manifest import CSV_PREFIX
 from stages.runtime.errors import UserError
 from stages.runtime.progress import show_items
 from stages.sources.choice import Source
-from stages.sources.layout import choose_file_name, enumerate_some, find_class, show
+from stages.sources.layout import Photo, choose_file_name, enumerate_some, show
 
 RAW = Path("data/raw")
 MAX_IMBALANCE = 20  # photos of the largest class per photo of the smallest
@@ -19,8 +20,8 @@ MAX_IMBALANCE = 20  # photos of the largest class per photo of the smallest
 Row = dict[str, Any]
 
 
-def store_photos(source: Source, chosen: dict[str, str], folder: Path) -> tuple[list[Row], list[Row]]:
-    """Decode every photo of ``chosen`` (name -> subset), and write its bytes unchanged to ``<folder>/<class>/``.
+def store_photos(source: Source, chosen: Mapping[str, Photo], folder: Path) -> tuple[list[Row], list[Row]]:
+    """Decode every photo of ``chosen``, by its path in the source; write its bytes unchanged to ``<folder>/<class>/``.
 
     Where they come from several subsets, a file's name begins with its own, since subsets may use the same names.
 
@@ -30,7 +31,7 @@ def store_photos(source: Source, chosen: dict[str, str], folder: Path) -> tuple[
     rejected: list[Row] = []
     taken: dict[str, set[str]] = defaultdict(set)
     files = [name for name in chosen if not name.endswith("/")]
-    several = len(set(chosen.values())) > 1
+    several = len({photo.subset for photo in chosen.values()}) > 1
     for name in show_items(files, "reading photos"):
         sha256 = ""
         try:
@@ -40,13 +41,15 @@ def store_photos(source: Source, chosen: dict[str, str], folder: Path) -> tuple[
         except BadImage as reason:
             rejected.append({"path": show(name), "sha256": sha256, "reason": str(reason)})
             continue
-        class_name = find_class(name)
-        wanted = (f"{chosen[name]}-" if several and chosen[name] else "") + PurePosixPath(name).name
-        path = Path(class_name, choose_file_name(wanted, sha256, taken[class_name]))
+        photo = chosen[name]
+        wanted = (f"{photo.subset}-" if several and photo.subset else "") + PurePosixPath(name).name
+        path = Path(photo.class_name, choose_file_name(wanted, sha256, taken[photo.class_name]))
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_bytes(data)
-        identity = {"path": (RAW / path).as_posix(), "class": class_name, "sha256": sha256}
-        photos.append(identity | row | {"source": source.kind, "version": source.version})
+        identity = {"path": (RAW / path).as_posix(), "class": photo.class_name, "sha256": sha256}
+        place = {"path_in_source": show(name), "subset": photo.subset}
+        cells = {CSV_PREFIX + column: cell for column, cell in photo.cells.items()}
+        photos.append(identity | row | place | {"source": source.kind, "version": source.version} | cells)
     return photos, rejected
 
 
@@ -62,8 +65,8 @@ def describe_photo(data: bytes) -> Row:
     }
 
 
-def check_photos(names: Iterable[str], photos: list[Row], rejected: list[Row], max_bad_fraction: float) -> None:
-    """Raise UserError when too many photos are bad, a class is missing or empty, or a photo has two labels."""
+def check_photos(classes: Iterable[str], photos: list[Row], rejected: list[Row], max_bad_fraction: float) -> None:
+    """Raise UserError when too many photos are bad, one of ``classes`` is empty, or a photo has two labels."""
     total = len(photos) + len(rejected)
     if len(rejected) > max_bad_fraction * total:
         reasons = "\n  ".join(f"{row['path']}: {row['reason']}" for row in rejected[:5])
@@ -71,17 +74,17 @@ def check_photos(names: Iterable[str], photos: list[Row], rejected: list[Row], m
             f"{len(rejected)} of {total} photos cannot be used, more than fetch.max_bad_fraction "
             f"({max_bad_fraction:g}) allows:\n  {reasons}\nFix or remove them, or raise the limit in params.yaml."
         )
-    counts = Counter({find_class(name): 0 for name in names})
+    counts = Counter(dict.fromkeys(classes, 0))
     counts.update(row["class"] for row in photos)
     if len(counts) < 2:
         raise UserError(
             f"found {describe_counts(counts) or 'no class'}; at least two classes are needed. "
-            "Add a folder of photos for each class."
+            "Add photos of another class."
         )
     if empty := sorted(name for name, number in counts.items() if number == 0):
         raise UserError(
             f"found {describe_counts(counts)}; every class needs photos, which is not so for {enumerate_some(empty)}. "
-            "Add photos or remove the folder."
+            "Add photos or remove the class."
         )
     (largest, most), *_, (smallest, fewest) = counts.most_common()
     if most > MAX_IMBALANCE * fewest:

@@ -8,6 +8,17 @@ from stages.photos.manifest import PHOTOS
 from stages.runtime.errors import RESTORE, UserError
 
 
+def group_duplicates(photos: pd.DataFrame, max_bits: int | None) -> npt.NDArray[np.int64]:
+    """Number the groups of near-duplicates, or of identical files where ``max_bits`` is None.
+
+    Returns: group of each photo `[N]`, numbered by first appearance. Raises UserError for a damaged hash.
+    """
+    if max_bits is None:
+        return np.asarray(pd.factorize(photos["sha256"])[0], dtype=np.int64)
+    check_hashes(photos["dhash"])
+    return group_near_duplicates(photos["dhash"].tolist(), max_bits)
+
+
 def check_hashes(dhashes: pd.Series) -> None:
     """Raise UserError unless all are 64-bit difference hashes in hex."""
     wrong = dhashes[~dhashes.str.fullmatch("[0-9a-f]{16}")]

@@ -13,7 +13,7 @@ from stages.runtime.errors import UserError
 from stages.splitting.cover import find_cover, find_scarce_classes
 
 Groups = Mapping[int, Counter[str]]
-"""Photos per class of every group of near-duplicates."""
+"""Photos per class of every group of photos that stay together."""
 
 
 def assign_folds(photos: pd.DataFrame, num_folds: int, seed: int) -> npt.NDArray[np.int64]:
@@ -50,7 +50,8 @@ def check_class_sizes(photos: pd.DataFrame, num_folds: int) -> None:
         raise UserError(
             f"too few distinct photos for {num_folds} folds: "
             f"{_join(f'{name} has {count}' for name, count in small.items())}. Every class needs at least {num_folds} "
-            "(near-duplicates count once). Add photos or raise split.test_fraction in params.yaml."
+            "(near-duplicates, and photos of one group of split.groups, count once). Add photos or raise "
+            "split.test_fraction in params.yaml."
         )
 
 
@@ -85,9 +86,9 @@ def _explain_impossible(groups: Groups, num_folds: int) -> str:
         f"set split.test_fraction to {1 / possible:.2g} ({possible} folds are possible)" if possible else "add photos"
     )
     return (
-        f"no {num_folds} folds have every class in each: near-duplicates stay in one fold, and some are labelled with "
-        f"several classes. Groups of near-duplicates with one class and with several: {sizes}. "
-        f"Correct the labels of near-duplicates, or {remedy}."
+        f"no {num_folds} folds have every class in each: near-duplicates, and photos of one group of split.groups, "
+        f"stay in one fold, and some of these are of several classes. Groups of one class and of several: {sizes}. "
+        f"Correct the labels of near-duplicates, use smaller groups in split.groups, or {remedy}."
     )
 
 

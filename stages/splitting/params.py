@@ -1,17 +1,25 @@
 """The section ``split`` of params.yaml."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from stages.base.sections import Fraction, Section
 
+Groups = Annotated[
+    dict[Literal["path", "column"], Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1)
+]
+"""What photos of one subject have in common: a match of an expression on their path, or the value of a column."""
+
 
 class SplitParams(Section):
     """How photos are divided."""
 
+    scheme: Literal["folds", "given"]
     test_fraction: Fraction
-    near_duplicate_bits: Annotated[int, Field(ge=0, le=16)]
+    groups: Groups | None
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=16)] | None
 
     @field_validator("test_fraction")
     @classmethod
@@ -19,3 +27,12 @@ class SplitParams(Section):
         if abs(fraction - 1 / round(1 / fraction)) > 0.005 or fraction > 0.5:
             raise ValueError("must be 1/k for whole k, such as 0.5, 0.33, 0.25, 0.2 or 0.1")
         return fraction
+
+    @field_validator("groups")
+    @classmethod
+    def _has_an_expression(cls, groups: Groups | None) -> Groups | None:
+        try:
+            re.compile((groups or {}).get("path", ""))
+        except re.error as error:
+            raise ValueError(f"path must be a regular expression: {error}") from error
+        return groups

@@ -243,7 +243,7 @@ def test_odd_files_of_a_folder_are_set_aside_without_hanging(workspace: Path) ->
 @pytest.mark.parametrize(
     ("entries", "found"),
     [
-        (CATS, "found 10 cats; at least two classes are needed. Add a folder of photos for each class."),
+        (CATS, "found 10 cats; at least two classes are needed. Add photos of another class."),
         (
             CATS | DOGS | {"test/birds/": b""},
             "found 0 birds, 10 cats, 10 dogs; every class needs photos, which is not so for birds. Add photos",
@@ -259,17 +259,17 @@ def test_every_class_needs_photos_and_there_must_be_two(workspace: Path, entries
 def test_a_thousand_classes_take_one_short_line(capsys: pytest.CaptureFixture[str]) -> None:
     classes = [f"class {i:03d}" for i in range(1000) for _ in range(25 if i == 0 else 1 + i % 2)]
     rows = [{"class": name, "sha256": str(i), "path": name} for i, name in enumerate(classes)]
-    check_photos([f"{name}/1.jpg" for name in classes], rows, [], 0.1)
+    check_photos(classes, rows, [], 0.1)
     expected = "warning: classes differ by more than 20:1 in size: 25 photos of class 000, 1 of class 998\n"
     assert capsys.readouterr().err == expected
     source = Source("archive", "photos.zip", "", {})
     expected = "fetch: 1,524 photos (1,000 classes of 1 to 25 photos) from photos.zip, 0 set aside"
     assert fetch.summarize(source, rows, 0) == expected
     with pytest.raises(UserError) as caught:
-        check_photos([*(f"{name}/1.jpg" for name in classes), *(f"none {i}/" for i in range(11))], rows, [], 0.1)
+        check_photos([*classes, *(f"none {i}" for i in range(11))], rows, [], 0.1)
     assert str(caught.value) == (
         "found 1,011 classes of 0 to 25 photos; every class needs photos, which is not so for none 0, none 1, "
-        "none 10, ... (11 in all). Add photos or remove the folder."
+        "none 10, ... (11 in all). Add photos or remove the class."
     )
 
 

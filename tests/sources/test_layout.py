@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.runtime.errors import UserError
-from stages.sources.layout import SAFE_FILE, choose_file_name, find_class, select_photos, show
+from stages.sources.layout import SAFE_FILE, Photo, choose_file_name, find_class, select_photos, show
 
 BOTH = ["train/cats/1.jpg", "train/dogs/2.jpg", "test/cats/3.jpg", "test/dogs/4.jpg"]
 
@@ -17,7 +17,7 @@ BOTH = ["train/cats/1.jpg", "train/dogs/2.jpg", "test/cats/3.jpg", "test/dogs/4.
 def test_subset_selects_a_folder_at_any_depth(prefix: str, subset: str | list[str], taken: str) -> None:
     found = select_photos([prefix + name for name in BOTH], subset)
     assert sorted(name[-5] for name in found.photos) == list(taken)
-    assert all(f"/{label}/" in f"/{name}" for name, label in found.photos.items())
+    assert all(f"/{photo.subset}/" in f"/{name}" for name, photo in found.photos.items())
     assert sum(map(len, found.unused.values())) == 4 - len(taken)
 
 
@@ -54,7 +54,9 @@ def test_train_and_val_are_both_in_all() -> None:
 def test_other_folders_can_be_named_too() -> None:
     names = [f"seg/seg_{part}/{name}/1.jpg" for part in ("pred", "train") for name in ("sea", "street")]
     assert select_photos(names, "test") == select_photos(names, "all")
-    assert select_photos(names, "seg_train").photos == dict.fromkeys(names[2:], "seg_train")
+    assert {n: photo.subset for n, photo in select_photos(names, "seg_train").photos.items()} == dict.fromkeys(
+        names[2:], "seg_train"
+    )
     assert select_photos(names, "seg_train").unused == {"in no subset": names[:2]}
     with pytest.raises(
         UserError, match="names seg_tset, but the folders above the classes are seg, seg_pred, seg_train"
@@ -73,7 +75,7 @@ def test_other_folders_can_be_named_too() -> None:
 def test_without_subsets_all_photos_are_taken() -> None:
     names = ["cats/1.jpg", "dogs/1.jpg"]
     for subset in ("test", "all", ["train", "Val"]):
-        assert select_photos(names, subset).photos == dict.fromkeys(names, "")
+        assert select_photos(names, subset).photos == {n: Photo("", n.split("/")[0]) for n in names}
 
 
 def test_a_photo_beside_the_class_folders_of_a_subset_has_no_class() -> None:

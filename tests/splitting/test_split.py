@@ -99,9 +99,9 @@ def test_impossible_folds_are_explained_with_numbers_and_a_remedy() -> None:
     with pytest.raises(UserError) as caught:
         assign_folds(triangle, 2, 0)
     assert str(caught.value) == (
-        "no 2 folds have every class in each: near-duplicates stay in one fold, and some are labelled with several "
-        "classes. Groups of near-duplicates with one class and with several: cats 0 and 2, dogs 0 and 2, hens 0 and 2. "
-        "Correct the labels of near-duplicates, or add photos."
+        "no 2 folds have every class in each: near-duplicates, and photos of one group of split.groups, stay in one "
+        "fold, and some of these are of several classes. Groups of one class and of several: cats 0 and 2, dogs 0 and "
+        "2, hens 0 and 2. Correct the labels of near-duplicates, use smaller groups in split.groups, or add photos."
     )
     more = pd.concat([triangle, make_table(["cats", "dogs", "hens"], [3, 3, 3])])
     assert set(assign_folds(more, 2, 0)) == {0, 1}

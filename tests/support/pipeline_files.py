@@ -65,7 +65,8 @@ def _write_photos(root: Path, class_names: Sequence[str], per_class: int, source
             path = f"data/raw/{name}/photo_{number}.jpg"
             _save_image(root / path, rng, (40 + number, 60 - number % 7))
             rows.append({"path": path, "class": name, "sha256": compute_sha256(root / path)})
-    photos = pd.DataFrame(rows).assign(bytes=1, width=1, height=1, dhash="0" * 16, notes="", source=source, version="1")
+    about = {"dhash": "0" * 16, "notes": "", "path_in_source": "", "subset": "", "source": source, "version": "1"}
+    photos = pd.DataFrame(rows).assign(bytes=1, width=1, height=1, **about)
     PhotoTable.save(root / "data/manifest.csv", photos)
     return photos
 
