@@ -19,6 +19,7 @@ from stages.photos.origin import describe_source
 TEMPLATES = Path(__file__).parent / "templates"
 
 EARLIER = {
+    "split.scheme": "folds",
     **{"augment.policy": "augly", "augment.mode": "copies"},
     **{"model.name": "resnet50", "model.weights": None, "model.freeze": "none", "model.normalization": None},
     **{
@@ -54,12 +55,13 @@ def build_report(study: Study, answer: Answer, params: dict[str, Any], gallery: 
     photographs are not at hand.
     """
     known = complete_params(params)
+    given = known["split.scheme"] == "given"
     photos, several = "pictures" if study.is_sample else "photos", "s" * (answer.trials > 1)
     optional = [
-        verdicts.build(study, answer),
-        work.build(study, known),
+        verdicts.build(study, answer, given=given),
+        work.build(study, known, given=given),
         *gallery,
-        trials.build(study, answer.difference),
+        trials.build(study, answer.difference, given=given),
         scores.build(study),
         labs.build(study, known),
         training.build(study),

@@ -12,7 +12,7 @@ from stages.comparison.statistics import Values
 from stages.evaluation.predictions import PredictionTable, RobustnessTable, get_predictions_path
 from stages.evaluation.record import EvaluationRecord, get_metrics_path
 from stages.model.record import HistoryTable, get_history_path
-from stages.photos.manifest import PHOTOS, CopyTable, PhotoTable, QuarantineTable, SplitTable
+from stages.photos.manifest import PHOTOS, SIDES, CopyTable, PhotoTable, QuarantineTable, SplitTable
 from stages.runtime.errors import UserError
 
 ARMS = ("original", "augmented")
@@ -23,9 +23,10 @@ class Study:
     """Lists and lists in dicts have one element per trial, in the order of params.
 
     ``photos``, ``quarantined``: how many were accepted and set aside. ``counts``: images of the first trial, a row per
-    class, columns ``train``, ``copies``, ``test``. ``predictions``: per arm one row per trial and test photo, columns
-    ``trial``, ``path``, ``target``, ``pred``, ``p_<class>``. ``robustness``: one row per trial, operation and test
-    photo, columns ``trial``, ``operation``, ``path``, ``target`` and each arm's prediction.
+    class, columns ``train``, ``copies``, ``test``, ``left_out`` (in older studies not). ``predictions``: per arm one
+    row per trial and test photo, columns ``trial``, ``path``, ``target``, ``pred``, ``p_<class>``. ``robustness``: one
+    row per trial, operation and test photo, columns ``trial``, ``operation``, ``path``, ``target`` and each arm's
+    prediction.
     """
 
     trials: list[int]
@@ -97,12 +98,13 @@ def load_study(trials: list[int]) -> Study:
 
 
 def count_images(trial: int, class_names: list[str]) -> pd.DataFrame:
-    """Images of a trial: a row per class, columns ``train``, ``copies``, ``test``."""
+    """Images of a trial: a row per class, columns ``train``, ``copies``, ``test``, ``left_out``."""
     split, copies = (
         SplitTable.load(Path(f"data/split/{trial}.csv")),
         CopyTable.load(Path(f"data/augmented/{trial}.csv")),
     )
-    parts = {"train": split[split["split"] == "train"], "copies": copies, "test": split[split["split"] == "test"]}
+    sides = {side: split[split["split"] == side] for side in SIDES}
+    parts = {"train": sides["train"], "copies": copies, "test": sides["test"], "left_out": sides["left out"]}
     counts = pd.DataFrame({name: part["class"].value_counts() for name, part in parts.items()})
     return counts.reindex(class_names).fillna(0).astype(int)
 

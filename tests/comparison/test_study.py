@@ -197,7 +197,12 @@ def test_numbers_are_those_of_the_files(study: None) -> None:
         assert np.isfinite(loaded.gains[row]).sum() == 4
     assert loaded.gains.shape == (2, 8)
     assert loaded.robustness["trial"].tolist() == [3] * 8 + [0] * 8
-    assert loaded.counts.to_dict("list") == {"train": [8, 8], "copies": [16, 16], "test": [2, 2]}
+    assert loaded.counts.to_dict("list") == {
+        "train": [8, 8],
+        "copies": [16, 16],
+        "test": [2, 2],
+        "left_out": [0, 0],
+    }
 
 
 def test_row_order_changes_nothing(study: None) -> None:

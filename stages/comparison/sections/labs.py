@@ -17,6 +17,7 @@ LABS = {
 LAB_OPERATIONS = "blur, color_jitter, hflip, pad, pad_square, pixelization, random_noise, rotate, saturation, scale"
 LAB_PARAMS = {
     "fetch.subset": "test",
+    "split.scheme": "folds",
     "split.test_fraction": 0.2,
     "augment.policy": "augly",
     "augment.mode": "copies",

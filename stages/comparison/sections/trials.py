@@ -16,10 +16,10 @@ from stages.comparison.textbook import (
 )
 
 
-def build(study: Study, difference: Estimate) -> Section:
-    """A table of trials and, of several, one of methods."""
+def build(study: Study, difference: Estimate, *, given: bool = False) -> Section:
+    """A table of trials and, of several, one of methods. ``given``: all trials train and test on the same photos."""
     found = compare_trials(study)
-    methods = [tabulate_methods(study, difference, found)] if len(study.trials) > 1 else []
+    methods = [tabulate_methods(study, difference, found, given=given)] if len(study.trials) > 1 else []
     return Section("Every trial", [tabulate_trials(found), *methods])
 
 
@@ -59,27 +59,35 @@ def tabulate_trials(found: pd.DataFrame) -> Table:
     return Table([*header, "difference, pp", "McNemar p"], rows, note=note)
 
 
-def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame) -> Table:
-    """How the verdict's ``difference`` was tested, and what the textbook's methods make of several trials."""
+def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame, *, given: bool) -> Table:
+    """How the verdict's ``difference`` was tested, and what the textbook's methods make of several trials.
+
+    The corrected t allows for train sets that overlap; where all are the same one, no method knows of others.
+    """
     gains = study.gains
     flips = compute_sign_flip_p([each.mean for each in found["difference"]])
     corrected = compute_corrected_t_interval(gains, int(study.counts["train"].sum()))
     rows = [
         ["crossed bootstrap over trials and photos", f"{format_points(bootstrap_interval(gains))} pp"],
-        ["corrected t of Nadeau and Bengio", f"{format_points(corrected)} pp"],
+        *([] if given else [["corrected t of Nadeau and Bengio", f"{format_points(corrected)} pp"]]),
         [
             "sign-flip permutation test over trials",
             f"p = {format_p(flips)}; {len(gains)} trials cannot give less than "
             f"{compute_sign_flip_floor(len(gains)):.2g}",
         ],
     ]
+    others = (
+        "All trials share one train set: no method here says how training on other photos would differ."
+        if given
+        else "All trials share one dataset: read the corrected t when the question is about training on another one, "
+        "above all when the arms learn different things from the same photos."
+    )
     degrees = f"{len(gains) - 1} degree{'s' * (len(gains) > 2)} of freedom"
     note = (
         "The verdict's interval is the widest of three: by two-way clusters (predictions of one trial are correlated, "
         f"and so are predictions for one photo; Student's t with {degrees}), by the photos alone, as if a few more had "
         "gone one way and the other, and as if nothing had happened on any photo, so that few photos, all alike, never "
         f"claim certainty. Its p, the larger of the two tests, is {format_p(difference.p)}. The textbook's methods are "
-        "below, for comparison. All trials share one dataset: read the corrected t when the question is about training "
-        "on another one, above all when the arms learn different things from the same photos."
+        f"below, for comparison. {others}"
     )
     return Table(["method", "result"], rows, note=note)

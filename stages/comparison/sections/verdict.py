@@ -17,8 +17,11 @@ QUESTION = "Does augmentation help this classifier, or is it noise?"
 MANY = 30  # rows beyond which the forest plot names only some
 
 
-def build(study: Study, answer: Answer) -> Section:
-    """The paragraphs under the verdict, and the difference of every trial."""
+def build(study: Study, answer: Answer, *, given: bool = False) -> Section:
+    """The paragraphs under the verdict, and the difference of every trial.
+
+    ``given``: all trials train and test on the same photos, as the source divides them.
+    """
     shares = {arm: estimate_share(study.correct[arm]) for arm in ARMS}
     baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
     trials = {trial: estimate_difference(study.gains[row : row + 1]) for row, trial in enumerate(study.trials)}
@@ -31,7 +34,7 @@ def build(study: Study, answer: Answer) -> Section:
     return Section(
         "",
         [
-            Text(" ".join(filter(None, [describe_baseline(shares, baseline), describe_scope(answer)]))),
+            Text(" ".join(filter(None, [describe_baseline(shares, baseline), describe_scope(answer, given=given)]))),
             Chart("forest", plot_forest(trials, pooled, answer.margin), title),
             Text(" ".join(filter(None, [describe_counts(study), describe_need(answer)]))),
             Text(describe_budget(study)),
@@ -63,10 +66,18 @@ def describe_verdict(answer: Answer) -> str:
     return f"Cannot tell: {points} percentage points of accuracy, which may be noise ({ends}; {basis})."
 
 
-def describe_scope(answer: Answer) -> str:
-    """What the verdict is about; empty of one trial, whose verdict says so itself."""
+def describe_scope(answer: Answer, *, given: bool = False) -> str:
+    """What the verdict is about; empty of one trial, whose verdict says so itself. ``given``: as in `build`.
+
+    The interval is that of trials crossed with photos: it covers how both vary, and nothing else does.
+    """
     if answer.trials == 1:
         return ""
+    if given:
+        return (
+            "All trials test the same photos, and differ in weights, batch order and augmentation: the verdict is "
+            "about new photos like these and new trainings on these train photos, not about training on other photos."
+        )
     return "The verdict is about new trials on photos like these, not about training on another dataset."
 
 

@@ -18,8 +18,11 @@ from stages.photos.origin import describe_source
 MANY = 40  # classes beyond which only the largest and the smallest are drawn
 
 
-def build(study: Study, params: dict[str, Any]) -> Section:
-    """How the arms were trained, on how many images of which photos. ``params``: with dotted names."""
+def build(study: Study, params: dict[str, Any], *, given: bool = False) -> Section:
+    """How the arms were trained, on how many images of which photos.
+
+    ``params``: with dotted names. ``given``: all trials train and test on the same photos.
+    """
     photos = "pictures" if study.is_sample else "photos"
     aside = (
         f"{study.quarantined} set aside (`metrics/quarantine.csv` says why)" if study.quarantined else "none set aside"
@@ -34,16 +37,34 @@ def build(study: Study, params: dict[str, Any]) -> Section:
             Text(
                 f"{start}, trained on the train {photos} (original arm) and on the same {photos} "
                 f"{describe_augmentation(params)} (augmented arm). Within a trial both arms start from the same "
-                f"weights and are tested on the same {photos}; every trial has its own test {photos}, weights, batch "
-                f"order and {'augmentation' if online else 'copies'}."
+                f"weights and are tested on the same {photos}; {describe_trials(photos, online=online, given=given)}."
             ),
             tabulate_work(study),
             Text(
                 f"{describe_source(study.first.source, study.first.version)} {study.photos:,} {photos} were accepted, "
-                f"{aside}."
+                f"{aside}.{describe_left_out(study.counts, photos)}"
             ),
             Chart("counts", plot_counts(study.counts, online=online), title),
         ],
+    )
+
+
+def describe_trials(photos: str, *, online: bool, given: bool) -> str:
+    """What every trial has of its own."""
+    others = f"weights, batch order and {'augmentation' if online else 'copies'}"
+    if given:
+        return f"all trials train and test on the same {photos}, as the source divides them, each with its own {others}"
+    return f"every trial has its own test {photos}, {others}"
+
+
+def describe_left_out(counts: pd.DataFrame, photos: str) -> str:
+    """How many photos of the source's train set were not used, as a sentence; empty if none, or in older studies."""
+    left = int(counts["left_out"].sum()) if "left_out" in counts else 0
+    if not left:
+        return ""
+    return (
+        f" Of its train {photos}, {left:,} were left out: they are near-duplicates of test {photos}, or in a group "
+        "with them."
     )
 
 
