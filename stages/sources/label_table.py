@@ -68,7 +68,7 @@ def read_labels(text: str, file: str, params: LabelParams) -> list[Label]:
     for line, row in rows:
         if len(row) != len(header):
             raise UserError(
-                f"{file}: line {line} has {len(row)} values, and the header {len(header)} columns. "
+                f"{file}: line {line} has {count(len(row), 'value')}, and the header {count(len(header), 'column')}. "
                 "Put values that hold a separator in quotes."
             )
         class_name = unicodedata.normalize("NFC", row[what])
@@ -79,12 +79,17 @@ def read_labels(text: str, file: str, params: LabelParams) -> list[Label]:
     ):
         if empty:
             raise UserError(
-                f"{file}: the column {column} is empty in {len(empty):,} rows: line "
+                f"{file}: the column {column} is empty in {count(len(empty), 'row')}: line "
                 f"{enumerate_some([str(line) for line in empty])}. Fill it in, or remove these rows."
             )
     if not labels:
         raise UserError(f"{file} has a header, but no rows. Every photo needs a row with its class.")
     return labels
+
+
+def count(number: int, noun: str) -> str:
+    """``1 row`` or ``1,200 rows``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _parse(text: str, file: str, params: LabelParams) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from stages.runtime.errors import UserError
 from stages.sources.archive import Listing
-from stages.sources.label_table import Label, find_table, read_labels, read_text
+from stages.sources.label_table import Label, count, find_table, read_labels, read_text
 from stages.sources.layout import (
     Photo,
     Selection,
@@ -78,7 +78,7 @@ def match_labels(labels: Iterable[Label], names: list[str], file: str) -> tuple[
             absent.append(label)
     if unclear:
         raise UserError(
-            f"{show(file)} names {len(unclear):,} photos in a way that fits several:\n  "
+            f"{show(file)} names {count(len(unclear), 'photo')} in a way that fits several:\n  "
             + "\n  ".join(unclear[:5])
             + "\nWrite whole paths in that column, or remove the other photos from the source."
         )
@@ -117,11 +117,11 @@ def check_absent(absent: list[Label], file: str, wanted: set[str]) -> list[str]:
     if missing:
         examples = enumerate_some([f"{show(label.path)} (line {label.line})" for label in missing], most=3)
         raise UserError(
-            f"{len(missing):,} rows of {file} name no photo of the source: {examples}. A row names a photo by its path "
-            "from the CSV or from the source's root, or by its file name, with or without suffix. Add the photos, "
-            "remove the rows, or fix fetch.labels.path in params.yaml."
+            f"no photo of the source is named by {count(len(missing), 'row')} of {file}: {examples}. A row names a "
+            "photo by its path from the CSV or from the source's root, or by its file name, with or without suffix. "
+            "Add the photos, remove the rows, or fix fetch.labels.path in params.yaml."
         )
-    return [f"{len(absent):,} rows of {file} name photos of other subsets, which are not there"] if absent else []
+    return [f"{count(len(absent), 'row')} of {file} for photos of other subsets, which are not there"] if absent else []
 
 
 def _lies_elsewhere(path: str, wanted: set[str]) -> bool:
@@ -139,11 +139,12 @@ def check_repeats(rows: Mapping[str, list[Label]], file: str) -> list[str]:
     ]
     if torn:
         raise UserError(
-            f"{file} gives {len(torn):,} photos several labels:\n  "
+            f"{file} gives {count(len(torn), 'photo')} several labels:\n  "
             + "\n  ".join(torn[:5])
             + "\nRemove the wrong rows: a photo has one class here."
         )
-    notes = [f"{sum(map(len, repeated.values())) - len(repeated):,} rows of {file} repeat a photo"] if repeated else []
+    again = sum(map(len, repeated.values())) - len(repeated)
+    notes = [f"{count(again, 'row')} of {file} for photos that have a row already"] if again else []
     differ = {
         column
         for labels in repeated.values()
