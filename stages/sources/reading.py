@@ -74,7 +74,7 @@ def check_photos(classes: Iterable[str], photos: list[Row], rejected: list[Row],
             f"{len(rejected)} of {total} photos cannot be used, more than fetch.max_bad_fraction "
             f"({max_bad_fraction:g}) allows:\n  {reasons}\nFix or remove them, or raise the limit in params.yaml."
         )
-    counts = Counter(dict.fromkeys(classes, 0))
+    counts = Counter(dict.fromkeys(sorted(set(classes)), 0))
     counts.update(row["class"] for row in photos)
     if len(counts) < 2:
         raise UserError(
