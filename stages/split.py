@@ -26,6 +26,7 @@ from stages.splitting.duplicates import find_label_conflicts, group_duplicates
 from stages.splitting.folds import assign_folds
 from stages.splitting.given import assign_sides
 from stages.splitting.groups import describe_groups, find_subjects, merge_groups
+from stages.splitting.lines import join_some
 
 MANY_CLASSES = 5
 
@@ -37,7 +38,7 @@ def main() -> None:
     photos = PhotoTable.load(PHOTOS).sort_values(["sha256", "path"], ignore_index=True)
     photos["group"] = group_duplicates(photos, params.split.near_duplicate_bits)
     if conflicts := find_label_conflicts(photos):
-        shown = "; ".join(conflicts[:5]) + (f" and {len(conflicts) - 5:,} more" if len(conflicts) > 5 else "")
+        shown = join_some(conflicts, "; ")
         print(f"warning: near-duplicates with different labels, which confuse a classifier: {shown}", file=sys.stderr)
     if params.split.groups:
         subjects = find_subjects(photos, params.split.groups)

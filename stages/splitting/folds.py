@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from stages.runtime.errors import UserError
 from stages.splitting.cover import find_cover, find_scarce_classes
+from stages.splitting.lines import join_some
 
 Groups = Mapping[int, Counter[str]]
 """Photos per class of every group of photos that stay together."""
@@ -49,8 +50,8 @@ def check_class_sizes(photos: pd.DataFrame, num_folds: int) -> None:
     if len(small):
         raise UserError(
             f"too few distinct photos for {num_folds} folds: "
-            f"{_join(f'{name} has {count}' for name, count in small.items())}. Every class needs at least {num_folds} "
-            "(near-duplicates, and photos of one group of split.groups, count once). Add photos or raise "
+            f"{join_some(f'{name} has {count}' for name, count in small.items())}. Every class needs at least "
+            f"{num_folds} (near-duplicates, and photos of one group of split.groups, count once). Add photos or raise "
             "split.test_fraction in params.yaml."
         )
 
@@ -80,7 +81,7 @@ def _explain_impossible(groups: Groups, num_folds: int) -> str:
     for classes in groups.values():
         for name in counts.keys() & classes:
             counts[name]["shared" if len(classes) > 1 else "own"] += 1
-    sizes = _join(f"{name} {count['own']} and {count['shared']}" for name, count in counts.items())
+    sizes = join_some(f"{name} {count['own']} and {count['shared']}" for name, count in counts.items())
     possible = next((k for k in range(num_folds - 1, 1, -1) if find_cover(groups, k) is not None), None)
     remedy = (
         f"set split.test_fraction to {1 / possible:.2g} ({possible} folds are possible)" if possible else "add photos"
@@ -90,8 +91,3 @@ def _explain_impossible(groups: Groups, num_folds: int) -> str:
         f"stay in one fold, and some of these are of several classes. Groups of one class and of several: {sizes}. "
         f"Correct the labels of near-duplicates, use smaller groups in split.groups, or {remedy}."
     )
-
-
-def _join(items: Iterable[str], limit: int = 5) -> str:
-    shown = list(items)
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit:,} more" if len(shown) > limit else "")

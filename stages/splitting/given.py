@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.runtime.errors import UserError
+from stages.splitting.lines import join_some
 
 TEST_SETS = (("test", "testing"), ("val", "valid", "validation"))
 """Subsets that are the test side, the first kind that is there."""
@@ -30,7 +31,7 @@ def _find_test_set(subsets: "pd.Series[str]") -> tuple[str, ...]:
     found = next((names for names in TEST_SETS if there & set(names)), ())
     if not found or there <= set(found):
         counts = subsets.value_counts(sort=False).sort_index()
-        listed = ", ".join(f"{name or 'no subset'} {count:,}" for name, count in counts.items())
+        listed = join_some(f"{name or 'no subset'} {count:,}" for name, count in counts.items())
         raise UserError(
             f"split.scheme is given, which needs photos of a test set (a folder test, else val) and others to train "
             f"on; photos by subset: {listed}. Set fetch.subset to all or a list such as [train, test], {REMEDY}"
@@ -42,10 +43,9 @@ def _check_classes(classes: "pd.Series[str]", sides: npt.NDArray[np.str_]) -> No
     for side in ("train", "test"):
         missing = sorted(set(classes) - set(classes[sides == side]))
         if missing:
-            names = ", ".join(missing[:5]) + (f" and {len(missing) - 5:,} more" if len(missing) > 5 else "")
             left = int((sides == "left out").sum())
             why = f", once {left:,} that are in a group with test photos are left out" if left else ""
             raise UserError(
-                f"split.scheme is given, and no {side} photo is of the class {names}{why}; every class needs some on "
-                f"both sides. Add photos, remove the class, {REMEDY}"
+                f"split.scheme is given, and no {side} photo is of the class {join_some(missing)}{why}; every "
+                f"class needs some on both sides. Add photos, remove the class, {REMEDY}"
             )

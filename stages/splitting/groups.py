@@ -8,6 +8,7 @@ import pandas as pd
 
 from stages.photos.manifest import CSV_PREFIX, PHOTOS
 from stages.runtime.errors import UserError
+from stages.splitting.lines import join_some
 from stages.splitting.params import Groups
 
 
@@ -39,7 +40,7 @@ def _read_column(photos: pd.DataFrame, column: str) -> "pd.Series[str]":
     if column not in there:
         raise UserError(
             f"split.groups.column is {column!r}, which {PHOTOS} does not have; columns from the CSV of labels beside "
-            f"path and label: {', '.join(there) or 'none'}. Fix split.groups in params.yaml, or name a CSV that has "
+            f"path and label: {join_some(there) or 'none'}. Fix split.groups in params.yaml, or name a CSV that has "
             "the column in fetch.labels."
         )
     subjects = photos[CSV_PREFIX + column]
@@ -66,7 +67,6 @@ def merge_groups(groups: npt.NDArray[np.int64], subjects: "pd.Series[str]") -> n
 
 
 def describe_groups(subjects: "pd.Series[str]") -> str:
-    """How many photos have how many subjects, and how many have none: each of these is a group of its own."""
-    alone = int((subjects == "").sum())
-    rest = f"{alone:,} photos belong to none and are groups of their own" if alone else "every photo belongs to one"
-    return f"split.groups: {subjects[subjects != ''].nunique():,} groups; {rest}"
+    """How many subjects there are, and how many photos have none."""
+    number, alone = subjects[subjects != ""].nunique(), (subjects == "").sum()
+    return f"split.groups: {number:,} groups; photos that belong to none, each a group of its own: {alone:,}"

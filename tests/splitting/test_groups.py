@@ -147,7 +147,7 @@ def test_photos_of_a_patient_stay_on_one_side(
         change_params({"split.groups": groups, "split.test_fraction": 0.25})
         sides[key] = run_split(monkeypatch)
         printed = capsys.readouterr().out.splitlines()
-        assert printed[0] == "split.groups: 5 groups; 4 photos belong to none and are groups of their own"
+        assert printed[0] == "split.groups: 5 groups; photos that belong to none, each a group of its own: 4"
     assert sides["path"].equals(sides["column"])
     by_path = sides["path"].set_index("path")["split"]
     of_patients = table[table["csv_patient"] != ""]
