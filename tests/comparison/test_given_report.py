@@ -21,6 +21,7 @@ SCOPE = (
     "photos like these and new trainings on these train photos, not about training on other photos."
 )
 SAME = "all trials train and test on the same photos, as the source divides them, each with its own weights"
+LEFT_OUT = "Train photos left out, as near-duplicates of test photos or in a group with them: 4."
 FOLDS = "The verdict is about new trials on photos like these, not about training on another dataset."
 
 
@@ -47,7 +48,7 @@ def given_study(workspace: Path) -> list[int]:
 def test_the_report_says_what_its_interval_means(given_study: list[int]) -> None:
     text = render(given_study)
     assert (SCOPE in text, SAME in text, FOLDS in text) == (True, True, False)
-    assert "Of its train photos, 4 were left out: they are near-duplicates of test photos, or in a group with" in text
+    assert LEFT_OUT in text
     assert "All trials share one train set: no method here says how training on other photos would differ." in text
     assert "corrected t" not in text
     assert SCOPE not in render(given_study[:1]), "the verdict of one trial says so itself"
@@ -58,7 +59,7 @@ def test_a_published_study_says_the_same(given_study: list[int], workspace: Path
     save_study(load_study(given_study), params, workspace / "study")
     render_published(workspace / "study")
     text = (workspace / "study/report.md").read_text()
-    assert all(sentence in text for sentence in (SCOPE, SAME, "4 were left out"))
+    assert all(sentence in text for sentence in (SCOPE, SAME, LEFT_OUT))
 
     del params["split.scheme"]  # as in studies published before there was a choice
     save_study(load_study(given_study), params, workspace / "study")

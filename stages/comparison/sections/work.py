@@ -62,10 +62,7 @@ def describe_left_out(counts: pd.DataFrame, photos: str) -> str:
     left = int(counts["left_out"].sum()) if "left_out" in counts else 0
     if not left:
         return ""
-    return (
-        f" Of its train {photos}, {left:,} were left out: they are near-duplicates of test {photos}, or in a group "
-        "with them."
-    )
+    return f" Train {photos} left out, as near-duplicates of test {photos} or in a group with them: {left:,}."
 
 
 def is_online(params: dict[str, Any]) -> bool:
