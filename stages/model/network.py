@@ -103,6 +103,11 @@ def list_layers(model: nn.Module) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layer", "size", "weights", "trainable"])
 
 
+def encode_layers(model: nn.Module) -> bytes:
+    """The list of layers as CSV."""
+    return list_layers(model).to_csv(index=False, lineterminator="\n").encode()
+
+
 @torch.inference_mode()
 def predict_logits(model: nn.Module, inputs: torch.Tensor, network: NetworkRecord, device: Device) -> torch.Tensor:
     """Logits `[N, C]`, float32 on the CPU, of uint8 images `[N, 3, H, W]`, or of features `[N, F]` by a head alone.

@@ -28,7 +28,7 @@ class Journal:
     ``token`` is a tag that follows from what is trained, so that the run is found again even if the response to its
     creation was lost, and a training that has to be repeated adds no second run.
     ``datasets``: the fields of MLflow's Dataset. ``epochs``: time in milliseconds and metrics, by epoch.
-    ``model_sha256``: empty until the training is complete.
+    ``model_sha256``: empty until the training is complete. ``started``: time of the process's start, in milliseconds.
     """
 
     name: str
@@ -39,6 +39,8 @@ class Journal:
     epochs: dict[str, dict[str, Any]] = field(default_factory=dict)
     model_sha256: str = ""
     ended: int = 0
+    experiment: str = store.EXPERIMENT
+    started: int | None = None
 
     def add_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Note an epoch, once."""
@@ -62,7 +64,7 @@ def sync_journal(journal: Journal, files: Path | None = None) -> str:
 
     Returns: the id of the run.
     """
-    client = store.open_store()
+    client = store.open_store(journal.experiment)
     run_id = _open_run(client, journal)
     synced = {point.step for point in client.get_metric_history(run_id, EVERY_EPOCH)}
     for epoch, row in journal.epochs.items():
@@ -105,10 +107,10 @@ def replay_journals() -> None:
 
 def _open_run(client: MlflowClient, journal: Journal) -> str:
     """The id of the run of this journal, made now when the server does not have it."""
-    experiment = client.get_experiment_by_name(store.EXPERIMENT).experiment_id
+    experiment = client.get_experiment_by_name(journal.experiment).experiment_id
     found = client.search_runs([experiment], f"tags.journal = '{journal.token}'", max_results=1)
     tags = resolve_tags(journal.tags | {"journal": journal.token})  # user and program, as start_run() adds them
-    run = found[0] if found else client.create_run(experiment, tags=tags, run_name=journal.name)
+    run = found[0] if found else client.create_run(experiment, journal.started, tags, journal.name)
     run_id: str = run.info.run_id
     if not run.data.params:
         context = [InputTag("mlflow.data.context", "train")]

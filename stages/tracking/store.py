@@ -37,8 +37,8 @@ def identify_store() -> str:
     return hashlib.sha256(hide_credentials(find_store()).rstrip("/").encode()).hexdigest()[:8]
 
 
-def open_store() -> MlflowClient:
-    """Connect, and create the database and the experiment when they do not exist.
+def open_store(experiment: str = EXPERIMENT) -> MlflowClient:
+    """Connect, and create the database and the experiment (of this name) when they do not exist.
 
     A lock lets one process create them: MLflow's own creation breaks when several start at once.
     """
@@ -51,9 +51,9 @@ def open_store() -> MlflowClient:
     seconds = 5 if uri.startswith("http") else 120  # a server responds or is down; creating a database takes a while
     with FileLock(root / ".dvc" / "tmp" / "mlflow.lock", timeout=seconds):
         client = MlflowClient()
-        if client.get_experiment_by_name(EXPERIMENT) is None:
-            client.create_experiment(EXPERIMENT, artifact_location=(root / "mlartifacts").as_uri() if own else None)
-    mlflow.set_experiment(EXPERIMENT)
+        if client.get_experiment_by_name(experiment) is None:
+            client.create_experiment(experiment, artifact_location=(root / "mlartifacts").as_uri() if own else None)
+    mlflow.set_experiment(experiment)
     return client
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+import psutil
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 
@@ -120,15 +121,18 @@ def track_run(home: Path, journal: Journal) -> Iterator[TrackedRun]:
         raise
 
 
-def start_journal(home: Path, run: TrainRecord, params: dict[str, Any]) -> Journal:
+def start_journal(
+    home: Path, run: TrainRecord, params: dict[str, Any], tags: dict[str, str], experiment: str = store.EXPERIMENT
+) -> Journal:
     """What the run of a training begins with.
 
     Args:
         home: the folder of its checkpoints, whose name follows from what is trained.
-        run: what is trained. params: all params, with dotted names.
+        run: what is trained. params: all params, with dotted names. tags: beside those of every training.
+        experiment: of MLflow.
     """
     machine = run.machine
-    tags = {key: str(getattr(run, key)) for key in ("arm", "trial", "steps", "initial_weights_sha256")}
+    tags |= {key: str(getattr(run, key)) for key in ("arm", "trial", "steps", "initial_weights_sha256")}
     tags |= {"device": machine.device, "cpu": machine.cpu_name, "precision": machine.precision}
     workspace = describe_workspace()
     logged = select_params(params, run.arm)
@@ -138,6 +142,8 @@ def start_journal(home: Path, run: TrainRecord, params: dict[str, Any]) -> Journ
         params={key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in logged.items()},
         tags=tags | workspace | read_upstream_md5s(list(run.manifests)),
         datasets=[describe_dataset(Path(path), sha256) for path, sha256 in run.manifests.items()],
+        experiment=experiment,
+        started=int(1000 * psutil.Process().create_time()),
     )
 
 

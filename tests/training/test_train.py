@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages import train
 from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.runtime.errors import UserError
 from stages.tracking.training import select_params
 from stages.train import read_manifests
+from stages.training.session import explain_machine
 from tests.conftest import ROOT
 from tests.support.records import make_machine, make_run
 
@@ -46,12 +46,12 @@ def test_copies_of_test_photos_are_refused(workspace: Path) -> None:
 
 def test_another_machine_is_named(workspace: Path) -> None:
     run = make_run(machine=make_machine())
-    assert train.explain_machine(run) == "", "no result yet"
+    assert explain_machine(run) == "", "no result yet"
     Path("metrics/original").mkdir(parents=True)
     Path("metrics/original/0.json").write_text(json.dumps({"trained_on": run.machine.model_dump()}))
-    assert train.explain_machine(run) == ""
+    assert explain_machine(run) == ""
     other = make_machine(threads=8, versions={"torch": "2.15.0", "numpy": "2.4.0"})
-    printed = train.explain_machine(make_run(machine=other))
+    printed = explain_machine(make_run(machine=other))
     assert "metrics/original/0.json" in printed
     assert "threads 2 -> 8, versions.torch 2.14.1 -> 2.15.0\n" in printed
 

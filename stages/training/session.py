@@ -1,0 +1,159 @@
+"""One training from its images to its model: resumable, and tracked as an MLflow run."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from stages.base.files import compute_sha256
+from stages.base.sections import flatten
+from stages.base.seeds import derive_seed
+from stages.model.dataset import load_images
+from stages.model.device import make_deterministic, select_device, set_threads
+from stages.model.features import split_model
+from stages.model.network import (
+    LAYERS_FILE,
+    build_model,
+    compute_weights_sha256,
+    describe_network,
+    encode_layers,
+    predict_logits,
+)
+from stages.model.params import ModelParams
+from stages.model.record import Machine, TrainRecord, describe_start, list_differences
+from stages.model.scores import Probabilities, compute_softmax
+from stages.runtime.failpoints import failpoint
+from stages.tracking.store import EXPERIMENT
+from stages.tracking.training import start_journal, track_run
+from stages.training.checkpoints import catch_stop, lock_training, open_checkpoints
+from stages.training.loop import Trainer, TrainExamples, TrainSpec
+from stages.training.params import TrainParams
+from stages.training.steps import count_work
+
+MakeInputs = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, and how: one arm of one trial.
+
+    manifests: files that list the images; their hashes are recorded. test: a manifest of the test photos. num_images:
+    how many images the arm is trained on. load_train: loads these, at so many pixels, and makes what is trained on of
+    them. repeats: how often an epoch shows each. augment: the section's values, where they decide what is trained on
+    and no manifest does. logged: all params, for MLflow, and tags that its run gets beside the usual ones.
+    """
+
+    arm: str
+    trial: int
+    class_names: list[str]
+    manifests: list[Path]
+    test: pd.DataFrame
+    num_images: int
+    load_train: Callable[[int, MakeInputs], TrainExamples]
+    repeats: int
+    seed: int
+    model: ModelParams
+    train: TrainParams
+    augment: dict[str, Any] | None
+    logged: dict[str, Any]
+    tags: dict[str, str] = field(default_factory=dict)
+    experiment: str = EXPERIMENT
+
+    def list_params(self) -> dict[str, Any]:
+        """Those that decide what a training makes, with dotted names."""
+        sections = {"model": self.model.model_dump(), "train": self.train.model_dump(exclude={"budget"})}
+        return {"seed": self.seed, **flatten(sections | ({"augment": self.augment} if self.augment else {}))}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training made. run: without the model's hash. predict: probabilities `[N, C]` for the test photos."""
+
+    run: TrainRecord
+    model: nn.Module
+    history: pd.DataFrame
+    predict: Callable[[], Probabilities]
+
+
+def run_training(task: Task, save: Callable[[Trained], TrainRecord]) -> None:
+    """Train, or resume a training that was killed, to the same bytes.
+
+    ``save`` writes the results and returns the record with the model's hash. The checkpoints are removed, and the
+    MLflow run is complete, only after it.
+
+    Raises UserError when the network cannot be built, the images do not fit their manifests, or the loss becomes NaN.
+    """
+    make_deterministic()
+    set_threads(task.train.threads)
+    device = select_device(task.train.precision)
+    network = describe_network(task.model)
+    model = build_model(network, len(task.class_names), derive_seed(task.seed, "weights", task.trial))
+    run = TrainRecord(
+        arm=task.arm,
+        trial=task.trial,
+        class_names=task.class_names,
+        network=network,
+        params=task.list_params(),
+        repeats=task.repeats,
+        **count_work(task.num_images, task.repeats, task.train),
+        initial_weights_sha256=compute_weights_sha256(model),
+        manifests={path.as_posix(): compute_sha256(path) for path in task.manifests},
+        machine=device.describe(network.name),
+        model_sha256="",
+    )
+    print(describe(run))
+    print(explain_machine(run), end="")
+    trained, make_inputs = split_model(model.to(device.torch_device), network, device)
+    test = load_images(task.test, task.class_names, network.image_size).map(make_inputs)
+    train = task.load_train(network.image_size, make_inputs)
+    order = derive_seed(task.seed, "order", task.trial)
+    spec = TrainSpec(train, test, task.repeats, network, task.train, order, device)
+    with (
+        lock_training(run.name),
+        catch_stop() as stop,
+        open_checkpoints(run.name, run.model_dump(), stop) as checkpoints,
+        track_run(
+            checkpoints.folder, start_journal(checkpoints.folder, run, task.logged, task.tags, task.experiment)
+        ) as tracked,
+    ):
+        history = Trainer(trained, spec, checkpoints).run(tracked)
+        failpoint("after-last-save")
+
+        def predict() -> Probabilities:
+            return compute_softmax(predict_logits(trained, test.inputs, network, device).numpy())
+
+        run = save(Trained(run, model, history, predict))
+        tracked.log_file(encode_layers(model), LAYERS_FILE)
+        failpoint("before-finish")
+        tracked.finish(run.model_sha256)
+        failpoint("after-finish")
+        checkpoints.remove()
+        tracked.close()
+    failpoint("end")
+
+
+def describe(run: TrainRecord) -> str:
+    """Two lines for the terminal, before training."""
+    repeats = f"{run.repeats} × " if run.repeats > 1 else ""
+    return (
+        f"train_{run.arm}: trial {run.trial}: {repeats}{run.train_images} images × {run.epochs} epochs = "
+        f"{run.steps} steps, {run.machine.precision} on {run.machine.device}, threads: {run.machine.threads}\n"
+        f"  {describe_start(run.network.name, run.network.weights, run.network.freeze)}, "
+        f"{run.network.image_size} x {run.network.image_size} pixels"
+    )
+
+
+def explain_machine(run: TrainRecord) -> str:
+    """What differs from the machine of the result at hand, and so explains another model and another dvc.lock."""
+    path = Path("metrics", run.arm, f"{run.trial}.json")
+    try:
+        before = Machine.model_validate(json.loads(path.read_text())["trained_on"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""  # no result yet, or one of another version of this code
+    differences = list_differences(before, run.machine)
+    return f"  {path} is from another machine, expect another model: {', '.join(differences)}\n" if differences else ""
