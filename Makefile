@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # without bytecode every start costs seconds
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro test slow ui smoke doctor audit study readme calibration requirements
+.PHONY: help repro ablation test slow ui smoke doctor audit study readme calibration requirements
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -23,6 +23,11 @@ repro: $(READY) ## run the pipeline, only what is out of date, and print the ver
 	@other=$$(python -m stages.cli.before_repro) && { [ -z "$$other" ] || { echo "$$other"; dvc repro --force fetch; }; }
 	@dvc repro
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
+
+ablation: repro ## train with each augmentation operation alone, and all but one, and rank them
+	@[ -e .git ] || dvc config --cd ablation --local core.no_scm true
+	@dvc status --cd ablation --json | python -m ablation.cost
+	@dvc repro --cd ablation
 
 test: $(READY) ## lint, types and tests (about six minutes)
 	ruff check .

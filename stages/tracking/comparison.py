@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.tracking import MlflowClient
 
 from stages.base.sections import flatten
 from stages.comparison.study import ARMS, Study
 from stages.tracking.runs import find_run
-from stages.tracking.store import EXPERIMENT, open_store
+from stages.tracking.store import ABLATION, EXPERIMENT, open_store
 from stages.tracking.workspace import describe_workspace
 
 
@@ -23,17 +24,37 @@ def log_comparison(study: Study, comparison: dict[str, Any], files: list[Path]) 
     """
     client = open_store()
     models = {(arm, record.trial): record.model_sha256 for arm in ARMS for record in study.records[arm]}
-    metrics = {key: float(value) for key, value in flatten(comparison).items() if isinstance(value, int | float)}
-    content = json.dumps([sorted((arm, trial, sha) for (arm, trial), sha in models.items()), metrics], sort_keys=True)
-    identity = hashlib.sha256(content.encode()).hexdigest()
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    wanted = f"tags.comparison = '{identity}' and attributes.status = 'FINISHED'"
-    if client.search_runs([experiment.experiment_id], wanted, max_results=1):
-        return
     runs = {f"run:{arm}-{trial}": find_run(client, arm, trial, sha256) for (arm, trial), sha256 in models.items()}
-    tags = {"comparison": identity, "verdict": comparison["verdict"]}
-    tags |= {tag: run.info.run_id for tag, run in runs.items() if run}
-    with mlflow.start_run(run_name=f"comparison {identity[:6]}", tags=tags | describe_workspace()):
+    metrics = {key: float(value) for key, value in flatten(comparison).items() if isinstance(value, int | float)}
+    content = [sorted((arm, trial, sha256) for (arm, trial), sha256 in models.items()), metrics]
+    tags = {"comparison": identify(content), "verdict": comparison["verdict"]}
+    log_result(client, EXPERIMENT, tags | {tag: run.info.run_id for tag, run in runs.items() if run}, metrics, files)
+
+
+def log_ranking(models: dict[str, str], ranking: dict[str, Any], files: list[Path]) -> None:
+    """Log a ranking of operations among the runs of the ablation, unless it is there already.
+
+    ``models``: SHA-256 by arm and trial. ``ranking``: the numbers, nested. ``files``: kept as artifacts.
+    """
+    metrics = {key.replace(".", "/"): float(value) for key, value in flatten(ranking).items()}
+    tags = {"ranking": identify([sorted(models.items()), metrics])}
+    log_result(open_store(ABLATION), ABLATION, tags, metrics, files)
+
+
+def identify(content: Any) -> str:
+    """A hash by which the run of the same content is found again."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def log_result(
+    client: MlflowClient, experiment: str, tags: dict[str, str], metrics: dict[str, float], files: list[Path]
+) -> None:
+    """Log numbers and files as a run, unless there is one with the first of ``tags``: its kind, and its identity."""
+    kind, identity = next(iter(tags.items()))
+    wanted = f"tags.{kind} = '{identity}' and attributes.status = 'FINISHED'"
+    if client.search_runs([client.get_experiment_by_name(experiment).experiment_id], wanted, max_results=1):
+        return
+    with mlflow.start_run(run_name=f"{kind} {identity[:6]}", tags=tags | describe_workspace()):
         mlflow.log_metrics(metrics, step=0)
         for file in files:
             mlflow.log_artifact(str(file), file.parent.as_posix())

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from stages.runtime.errors import UserError
 from stages.runtime.root import find_root
 
-EXPERIMENT = "original vs augmented"
+EXPERIMENT, ABLATION = "original vs augmented", "ablation"
 UPLOAD_SECONDS = 120
 
 

@@ -1,0 +1,69 @@
+"""Say what an ablation will cost before it starts, from what the augmented arm took.
+
+Reads   the status of its stages (`dvc status --cd ablation --json`) from standard input; params; the run of the first
+        trial's augmented arm in MLflow
+Command dvc status --cd ablation --json | python -m ablation.cost
+"""
+
+import json
+import sys
+
+from ablation.policies import KINDS, check_ablation
+from stages.cli.params import load_params
+from stages.cli.stage import run_stage
+from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
+from stages.runtime.errors import UserError
+
+
+def main() -> None:
+    """Print how many trainings there are, how many are to be done, and how long that takes."""
+    params = load_params()
+    check_ablation(params.augment)
+    status = sys.stdin.read()
+    try:
+        stale = sum(name.partition("@")[0] in KINDS for name in json.loads(status))
+    except ValueError as error:  # DVC has said why
+        raise UserError("DVC cannot say what there is to do. Fix what it says above, then run again.") from error
+    operations, trials = len(params.augment.operations), len(params.trials)
+    total = 2 * operations * trials
+    print(
+        f"\nAblation: {operations} operations, each alone and all but it, in {trials} trial{'s' * (trials > 1)}: "
+        f"{total} trainings"
+    )
+    print(f"  {total - stale} are done; " if stale < total else "  ", end="")
+    print(f"{describe_cost(stale, find_seconds(params.trials[0]))}\n" if stale else "nothing to train\n")
+
+
+def describe_cost(trainings: int, seconds: float | None) -> str:
+    """How long so many trainings take, when one takes so many seconds."""
+    if seconds is None:
+        return f"{trainings} to do, each as long as the augmented arm takes"
+    return (
+        f"{trainings} to do at about {format_duration(seconds)} each, as the augmented arm took here: "
+        f"about {format_duration(trainings * seconds)}. Ctrl-C stops; the next make ablation goes on"
+    )
+
+
+def format_duration(seconds: float) -> str:
+    """``45 s``, ``6 min``, ``3.2 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def find_seconds(trial: int) -> float | None:
+    """How long the augmented arm of a trial took, or None where MLflow did not see it train."""
+    from stages.tracking.runs import find_run  # slow to import
+    from stages.tracking.store import attempt, open_store
+
+    model = TrainRecord.load(get_model_dir("augmented", trial) / RUN_FILE).model_sha256
+    found = []
+    attempt(lambda: found.append(find_run(open_store(), "augmented", trial, model)))
+    run = found[0] if found else None
+    if run is None or "restored" in run.data.tags:
+        return None
+    return float(run.info.end_time - run.info.start_time) / 1000
+
+
+if __name__ == "__main__":
+    run_stage(main)
