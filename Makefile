@@ -25,9 +25,9 @@ repro: $(READY) ## run the pipeline, only what is out of date, and print the ver
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 
 ablation: repro ## train with each augmentation operation alone, and all but one, and rank them
-	@[ -e .git ] || dvc config --cd ablation --local core.no_scm true
-	@dvc status --cd ablation --json | python -m ablation.cost
-	@dvc repro --cd ablation
+	@[ -e .git ] || dvc --cd ablation config --local core.no_scm true
+	@dvc --cd ablation status --json | python -m ablation.cost
+	@dvc --cd ablation repro
 
 test: $(READY) ## lint, types and tests (about six minutes)
 	ruff check .

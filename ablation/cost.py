@@ -1,8 +1,8 @@
 """Say what an ablation will cost before it starts, from what the augmented arm took.
 
-Reads   the status of its stages (`dvc status --cd ablation --json`) from standard input; params; the run of the first
+Reads   the status of its stages (`dvc --cd ablation status --json`) from standard input; params; the run of the first
         trial's augmented arm in MLflow
-Command dvc status --cd ablation --json | python -m ablation.cost
+Command dvc --cd ablation status --json | python -m ablation.cost
 """
 
 import json

@@ -59,7 +59,7 @@ def check_models(policies: list[tuple[Kind, str]], trials: list[int]) -> dict[st
         original = TrainRecord.load(get_model_dir("original", trial) / RUN_FILE)
         for kind, operation in policies:
             run = TrainRecord.load(get_run_dir(kind, operation, trial) / RUN_FILE)
-            remedy = f"Run `dvc repro --cd ablation --force --single-item {kind}@{operation}-{trial}`."
+            remedy = f"Run `dvc --cd ablation repro --force --single-item {kind}@{operation}-{trial}`."
             if run.initial_weights_sha256 != original.initial_weights_sha256:
                 raise UserError(
                     f"{run.name} started from other weights than the original arm of trial {trial}, so they cannot be "
@@ -116,7 +116,7 @@ def track(models: dict[str, str], found: pd.DataFrame) -> None:
     from stages.tracking.store import attempt
 
     if reason := attempt(lambda: log_ranking(models, list_numbers(found), [RANKING, MARKDOWN, PAGE])):
-        remedy = "Once the tracking server is back, `dvc repro --cd ablation --force --single-item rank` logs it."
+        remedy = "Once the tracking server is back, `dvc --cd ablation repro --force --single-item rank` logs it."
         print(f"warning: this ranking is not logged: {reason}. {remedy}", file=sys.stderr)
 
 

@@ -59,8 +59,8 @@ def build_section(study: Study, found: pd.DataFrame, margin: float) -> Section:
         "",
         [
             Text(
-                f"Every policy was trained from the initial weights of the trial's original arm, on the same train {photos} "
-                f"and as many images as the augmented arm, and tested on the same test {photos}. All "
+                f"Every policy was trained from the initial weights of the trial's original arm, on the same train "
+                f"{photos} and as many images as the augmented arm, and tested on the same test {photos}. All "
                 f"operations together, the augmented arm of the main report: {format_estimate(whole)} percentage "
                 f"points. {scope}"
             ),
