@@ -19,13 +19,13 @@ from stages.base.files import write_json
 from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
-from stages.comparison.page import Report, save_report
+from stages.comparison.blocks import Section
+from stages.comparison.page import Report, mark_drawings, save_report
 from stages.comparison.sections import provenance
 from stages.comparison.statistics import Values
 from stages.comparison.study import Study, load_study, spread
 from stages.evaluation.predictions import PredictionTable
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir, list_differences
-from stages.photos.origin import describe_source
 from stages.runtime.errors import UserError
 
 FOLDER = Path("ablation")
@@ -41,8 +41,11 @@ def main() -> None:
     models = check_models(policies, params.trials)
     correct = {policy: load_correct(*policy, study) for policy in policies}
     found = rank_operations(study, correct)
-    report = build_report(study, found, params.report.margin)
-    report.sections.append(provenance.build(study, flatten(params.model_dump())))
+    sections = [
+        build_section(study, found, params.report.margin),
+        provenance.build(study, flatten(params.model_dump())),
+    ]
+    report = build_report(study, found, params.report.margin, sections)
     save_report(report, MARKDOWN, PAGE, FOLDER / "figures")
     write_json(RANKING, list_numbers(found))
     track(models, found)
@@ -94,7 +97,7 @@ def load_correct(kind: Kind, operation: str, study: Study) -> Values:
     return spread(predictions, predictions["pred"] == predictions["target"])
 
 
-def build_report(study: Study, found: pd.DataFrame, margin: float) -> Report:
+def build_report(study: Study, found: pd.DataFrame, margin: float, sections: list[Section]) -> Report:
     """The page's contents."""
     trials, photos = len(study.trials), "pictures" if study.is_sample else "photos"
     return Report(
@@ -105,8 +108,8 @@ def build_report(study: Study, found: pd.DataFrame, margin: float) -> Report:
             (f"{trials}", f"trial{'s' * (trials > 1)} of {2 * len(found)} policies"),
             (f"±{100 * margin:g}", "percentage points margin"),
         ],
-        notice=describe_source(study.first.source, study.first.version) if study.is_sample else "",
-        sections=[build_section(study, found, margin)],
+        notice=mark_drawings(study, sections),
+        sections=sections,
     )
 
 

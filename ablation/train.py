@@ -14,6 +14,7 @@ import argparse
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from stages.model.network import compute_weights_sha256
 from stages.model.record import RUN_FILE, HistoryTable, TrainRecord
 from stages.photos.manifest import CopyTable, SplitTable
 from stages.tracking.store import ABLATION
+from stages.tracking.training import track_training
 from stages.training.session import MakeInputs, Task, Trained, run_training
 
 if TYPE_CHECKING:
@@ -86,11 +88,10 @@ def main() -> None:
             # no checkpoints in MLflow: a hundred trainings would leave ten gigabytes
             train=params.train.model_copy(update={"checkpoint_every": params.train.epochs}),
             augment=augment.model_dump(),
-            logged=flatten(params.model_copy(update={"augment": augment}).model_dump()),
-            tags={"kind": args.kind, "operation": args.operation},
-            experiment=ABLATION,
         )
-        run_training(task, save)
+        logged = flatten(params.model_copy(update={"augment": augment}).model_dump())
+        tags = {"kind": args.kind, "operation": args.operation}
+        run_training(task, partial(track_training, params=logged, tags=tags, experiment=ABLATION), save)
 
 
 def parse_args() -> argparse.Namespace:

@@ -16,6 +16,7 @@ With a frozen backbone the features of every image are computed first, and only 
 
 import argparse
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from stages.model.network import LAYERS_FILE, MODEL_FILE, encode_layers, encode_
 from stages.model.record import RUN_FILE, HistoryTable, TrainRecord, get_history_path, get_model_dir
 from stages.photos.manifest import CopyTable, SplitTable
 from stages.runtime.errors import UserError
+from stages.tracking.training import track_training
 from stages.training.session import MakeInputs, Task, Trained, run_training
 
 if TYPE_CHECKING:
@@ -66,9 +68,8 @@ def main() -> None:
         model=params.model,
         train=params.train,
         augment=params.augment.model_dump() if online else None,
-        logged=flatten(params.model_dump()),
     )
-    run_training(task, save_results)
+    run_training(task, partial(track_training, params=flatten(params.model_dump())), save_results)
 
 
 def parse_args() -> argparse.Namespace:

@@ -70,9 +70,6 @@ def build_report(study: Study, answer: Answer, params: dict[str, Any], gallery: 
         provenance.build(study, params),
     ]
     sections = [section for section in optional if section]
-    notice = describe_source(study.first.source, study.first.version) if study.is_sample else ""
-    for chart in list_charts(sections) if notice else ():
-        chart.figure.suptitle(notice, fontsize=8)
     return Report(
         question=verdicts.QUESTION,
         verdict=verdicts.describe_verdict(answer),
@@ -81,9 +78,19 @@ def build_report(study: Study, answer: Answer, params: dict[str, Any], gallery: 
             (f"{answer.trials}", f"trial{several} of both arms"),
             (f"±{100 * answer.margin:g}", "percentage points margin"),
         ],
-        notice=notice,
+        notice=mark_drawings(study, sections),
         sections=sections,
     )
+
+
+def mark_drawings(study: Study, sections: list[Section]) -> str:
+    """Say on every chart that the photos are drawings, where they are. Returns: these words, or nothing."""
+    if not study.is_sample:
+        return ""
+    notice = describe_source(study.first.source, study.first.version)
+    for chart in list_charts(sections):
+        chart.figure.suptitle(notice, fontsize=8)
+    return notice
 
 
 def save_report(report: Report, markdown: Path, page: Path, charts: Path) -> None:

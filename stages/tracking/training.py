@@ -5,10 +5,11 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import mlflow
@@ -121,26 +122,37 @@ def track_run(home: Path, journal: Journal) -> Iterator[TrackedRun]:
         raise
 
 
-def start_journal(
-    home: Path, run: TrainRecord, params: dict[str, Any], tags: dict[str, str], experiment: str = store.EXPERIMENT
-) -> Journal:
-    """What the run of a training begins with.
+def track_training(
+    home: Path,
+    run: TrainRecord,
+    params: dict[str, Any],
+    tags: Mapping[str, str] = MappingProxyType({}),
+    experiment: str = store.EXPERIMENT,
+) -> AbstractContextManager[TrackedRun]:
+    """Open the run of a training, as `track_run` does.
 
     Args:
         home: the folder of its checkpoints, whose name follows from what is trained.
         run: what is trained. params: all params, with dotted names. tags: beside those of every training.
         experiment: of MLflow.
     """
+    return track_run(home, start_journal(home, run, params, dict(tags), experiment))
+
+
+def start_journal(
+    home: Path, run: TrainRecord, params: dict[str, Any], tags: dict[str, str], experiment: str
+) -> Journal:
+    """What the run of a training begins with; arguments as in `track_training`."""
     machine = run.machine
-    tags |= {key: str(getattr(run, key)) for key in ("arm", "trial", "steps", "initial_weights_sha256")}
-    tags |= {"device": machine.device, "cpu": machine.cpu_name, "precision": machine.precision}
+    about = {key: str(getattr(run, key)) for key in ("arm", "trial", "steps", "initial_weights_sha256")}
+    about |= {"device": machine.device, "cpu": machine.cpu_name, "precision": machine.precision}
     workspace = describe_workspace()
     logged = select_params(params, run.arm)
     return Journal(
         name=name_run(run, workspace["dvc_experiment"], home.name),
         token=f"{run.name}/{home.name}",
         params={key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in logged.items()},
-        tags=tags | workspace | read_upstream_md5s(list(run.manifests)),
+        tags=tags | about | workspace | read_upstream_md5s(list(run.manifests)),
         datasets=[describe_dataset(Path(path), sha256) for path, sha256 in run.manifests.items()],
         experiment=experiment,
         started=int(1000 * psutil.Process().create_time()),

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -28,14 +29,22 @@ from stages.model.params import ModelParams
 from stages.model.record import Machine, TrainRecord, describe_start, list_differences
 from stages.model.scores import Probabilities, compute_softmax
 from stages.runtime.failpoints import failpoint
-from stages.tracking.store import EXPERIMENT
-from stages.tracking.training import start_journal, track_run
 from stages.training.checkpoints import catch_stop, lock_training, open_checkpoints
-from stages.training.loop import Trainer, TrainExamples, TrainSpec
+from stages.training.loop import Log, Trainer, TrainExamples, TrainSpec
 from stages.training.params import TrainParams
 from stages.training.steps import count_work
 
 MakeInputs = Callable[[torch.Tensor], torch.Tensor]
+
+
+class RunLog(Log, Protocol):
+    """The run that a training is logged to."""
+
+    def finish(self, model_sha256: str) -> None:
+        """The training is complete and made this model."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Task:
     manifests: files that list the images; their hashes are recorded. test: a manifest of the test photos. num_images:
     how many images the arm is trained on. load_train: loads these, at so many pixels, and makes what is trained on of
     them. repeats: how often an epoch shows each. augment: the section's values, where they decide what is trained on
-    and no manifest does. logged: all params, for MLflow, and tags that its run gets beside the usual ones.
+    and no manifest does.
     """
 
     arm: str
@@ -60,9 +69,6 @@ class Task:
     model: ModelParams
     train: TrainParams
     augment: dict[str, Any] | None
-    logged: dict[str, Any]
-    tags: dict[str, str] = field(default_factory=dict)
-    experiment: str = EXPERIMENT
 
     def list_params(self) -> dict[str, Any]:
         """Those that decide what a training makes, with dotted names."""
@@ -80,11 +86,15 @@ class Trained:
     predict: Callable[[], Probabilities]
 
 
-def run_training(task: Task, save: Callable[[Trained], TrainRecord]) -> None:
+def run_training(
+    task: Task,
+    track: Callable[[Path, TrainRecord], AbstractContextManager[RunLog]],
+    save: Callable[[Trained], TrainRecord],
+) -> None:
     """Train, or resume a training that was killed, to the same bytes.
 
-    ``save`` writes the results and returns the record with the model's hash. The checkpoints are removed, and the
-    MLflow run is complete, only after it.
+    ``track`` opens the run to log to, which may keep files in a folder. ``save`` writes the results and returns the
+    record with the model's hash; only then are the checkpoints removed and the run complete.
 
     Raises UserError when the network cannot be built, the images do not fit their manifests, or the loss becomes NaN.
     """
@@ -117,23 +127,21 @@ def run_training(task: Task, save: Callable[[Trained], TrainRecord]) -> None:
         lock_training(run.name),
         catch_stop() as stop,
         open_checkpoints(run.name, run.model_dump(), stop) as checkpoints,
-        track_run(
-            checkpoints.folder, start_journal(checkpoints.folder, run, task.logged, task.tags, task.experiment)
-        ) as tracked,
+        track(checkpoints.folder, run) as log,
     ):
-        history = Trainer(trained, spec, checkpoints).run(tracked)
+        history = Trainer(trained, spec, checkpoints).run(log)
         failpoint("after-last-save")
 
         def predict() -> Probabilities:
             return compute_softmax(predict_logits(trained, test.inputs, network, device).numpy())
 
         run = save(Trained(run, model, history, predict))
-        tracked.log_file(encode_layers(model), LAYERS_FILE)
+        log.log_file(encode_layers(model), LAYERS_FILE)
         failpoint("before-finish")
-        tracked.finish(run.model_sha256)
+        log.finish(run.model_sha256)
         failpoint("after-finish")
         checkpoints.remove()
-        tracked.close()
+        log.close()
     failpoint("end")
 
 

@@ -17,6 +17,7 @@ from stages.cli.params import load_params
 from tests.conftest import ROOT
 
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+ABLATION: dict[str, Any] = yaml.safe_load((ROOT / "ablation/dvc.yaml").read_text())["stages"]
 SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("*.py"))
 
 
@@ -61,7 +62,8 @@ def find_imports(script: Path) -> frozenset[Path]:
             modules = [alias.name for alias in node.names]
         for module in modules:
             path = ROOT / (module.replace(".", "/") + ".py")
-            if module.startswith("stages.") and path.exists() and module.split(".")[1] not in OBSERVERS:
+            ours = module.startswith(("ablation.", "stages.")) and path.exists()
+            if ours and module.split(".")[1] not in OBSERVERS:
                 found |= find_imports(path)
     return frozenset(found)
 
@@ -88,6 +90,29 @@ def test_deps_are_the_script_and_the_areas_that_decide_its_bytes(stage: str) -> 
         expected.remove("stages/augmentation")
     assert code == expected
     assert len(code) <= 6
+
+
+@pytest.mark.parametrize("stage", ["only", "all_but", "rank"])
+def test_the_ablation_depends_on_its_scripts_and_areas(stage: str) -> None:
+    body = ABLATION[stage]
+    match = re.match(r"cd \.\. && exec python -m ablation\.(\w+)", body["cmd"])
+    assert match
+    expected = {f"../{find_area(path)}" for path in find_imports(ROOT / f"ablation/{match[1]}.py")}
+    expected = {name.removeprefix("../ablation/") for name in expected}
+    assert {dep for dep in body["deps"] if dep.endswith(".py") or dep.startswith("../stages/")} == expected
+
+
+def test_the_ablation_trains_on_the_params_of_the_augmented_arm() -> None:
+    """`only` reads of the operations its own one, and nothing of how many a copy gets."""
+    only, all_but = (
+        {name for entry in ABLATION[stage]["params"] for name in entry["../params.yaml"]}
+        for stage in ("only", "all_but")
+    )
+    operation, others = {"augment.operations.${item.operation}"}, {"augment.operations", "augment.operations_per_copy"}
+    sections = {f"augment.{key}" for key in load_params(ROOT / "params.yaml").augment.model_dump()}
+    main = list_params("train_augmented") - {"augment", "train.checkpoint_every"}  # it leaves no checkpoints in MLflow
+    assert only - operation == main | sections - others
+    assert all_but == main | sections
 
 
 def test_dvc_yaml_is_short_and_ignores_bytecode() -> None:

@@ -144,7 +144,8 @@ def _run(folder: str, commands: list[list[str]], environment: dict[str, str]) ->
         mock.patch("torch.cpu.get_capabilities", lambda: capabilities),
     ):
         for sys.argv in commands:
-            run_stage(importlib.import_module(f"stages.{sys.argv[0]}").main)
+            module = sys.argv[0] if "." in sys.argv[0] else f"stages.{sys.argv[0]}"
+            run_stage(importlib.import_module(module).main)
 
 
 class NarrowBlock(Bottleneck):  # type: ignore[misc]  # torchvision has no types

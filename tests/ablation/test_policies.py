@@ -1,0 +1,68 @@
+"""Each operation alone, and all but one: which operations a copy may get."""
+
+import pytest
+
+from ablation.policies import KINDS, Kind, check_ablation, choose_operations, get_run_dir, name_policy
+from stages.augmentation.draws import draw_operations
+from stages.augmentation.params import AugmentParams
+from stages.cli.params import load_params
+from stages.runtime.errors import UserError
+from tests.conftest import ROOT
+
+LABS = load_params(ROOT / "params.yaml").augment
+OPERATIONS = list(LABS.operations)
+
+
+def change(**values: object) -> AugmentParams:
+    return AugmentParams.model_validate(LABS.model_dump() | values)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_copy_gets_the_one_operation_or_any_but_it(operation: str) -> None:
+    chosen = {kind: choose_operations(LABS, kind, operation) for kind in KINDS}
+    drawn = {kind: [draw_operations(params, seed) for seed in range(200)] for kind, params in chosen.items()}
+    assert {tuple(step["name"] for step in copy) for copy in drawn["only"]} == {(operation,)}
+    assert {step["name"] for copy in drawn["all_but"] for step in copy} == set(OPERATIONS) - {operation}
+    assert {len(copy) for copy in drawn["all_but"]} == {LABS.operations_per_copy}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_but_the_operations_differs_from_params(kind: Kind) -> None:
+    chosen = choose_operations(LABS, kind, "blur")
+    ours, theirs = (each.model_dump(exclude={"operations", "operations_per_copy"}) for each in (chosen, LABS))
+    assert ours == theirs
+    assert all(LABS.operations[name] == given for name, given in chosen.operations.items())
+    AugmentParams.model_validate(chosen.model_dump())
+
+
+def test_two_operations_are_enough_and_one_or_none_left_is_drawn_alone() -> None:
+    two = change(operations={"hflip": {}, "pad_square": {}}, operations_per_copy=2)
+    assert choose_operations(two, "all_but", "hflip") == choose_operations(two, "only", "pad_square")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"policy": "AugMix"}, "augment.policy is AugMix, whose operations cannot be chosen. An ablation needs augly"),
+        ({"operations": {"hflip": {}}, "operations_per_copy": 1}, "augment.operations lists only hflip, so all but"),
+        (
+            {"operations": {"hflip": {}, "blur": {"radius": 2.0, "p": 0}}, "operations_per_copy": 1},
+            "the p of blur is 0, so alone nothing would be applied. Remove",
+        ),
+    ],
+)
+def test_params_of_which_no_ablation_can_be_made_are_refused(values: dict[str, object], words: str) -> None:
+    params = change(**values)
+    for check in (lambda: check_ablation(params), lambda: choose_operations(params, "only", "hflip")):
+        with pytest.raises(UserError, match=words):
+            check()
+
+
+def test_an_operation_that_params_do_not_list_is_refused() -> None:
+    with pytest.raises(UserError, match=r"sharpen is not in augment.operations: rotate, .* Run make ablation"):
+        choose_operations(LABS, "only", "sharpen")
+
+
+def test_every_policy_has_a_folder_of_its_own() -> None:
+    assert name_policy("all_but", "rotate") == "all_but_rotate"
+    assert len({get_run_dir(kind, name, trial) for kind in KINDS for name in OPERATIONS for trial in (0, 1)}) == 40
