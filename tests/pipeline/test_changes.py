@@ -46,6 +46,7 @@ def render_again(folder: Path) -> str:
     return (folder / "dvc.lock").read_text()
 
 
+@pytest.mark.slow
 def test_rewritten_history_and_a_shallow_clone_change_nothing(results: Path, dvc: Forks, tmp_path: Path) -> None:
     lock = (results / "dvc.lock").read_text()
     folder, shallow = tmp_path / "clone", tmp_path / "shallow"
@@ -69,6 +70,7 @@ def test_rewritten_history_and_a_shallow_clone_change_nothing(results: Path, dvc
     assert call(shallow, "git status --porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_tarball_without_git_changes_nothing(results: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tarball"
     packed = subprocess.run(["git", "archive", "HEAD"], cwd=results, capture_output=True, check=True).stdout

@@ -277,6 +277,7 @@ def snapshot_data() -> dict[str, bytes]:
     return {path.as_posix(): path.read_bytes() for path in sorted(Path("data").rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_byte(workspace: Path) -> None:
     photos = {f"cats/{i}.jpg": make_jpeg(i, (120, 90)) for i in range(6)}
     photos |= {f"dogs/{i}.jpg": make_jpeg(10 + i, (120, 90)) for i in range(6)}

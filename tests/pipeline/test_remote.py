@@ -84,6 +84,7 @@ def test_results_reach_a_fresh_clone_through_a_folder(story: Story, tmp_path: Pa
     assert host.list_peers() == set()
 
 
+@pytest.mark.slow
 def test_results_reach_a_fresh_clone_through_s3(story: Story, server: str, tmp_path: Path) -> None:
     host = Host(tmp_path)
     push(host, story, [line.replace("http://127.0.0.1:9000", server) for line in read_commands("S3")])

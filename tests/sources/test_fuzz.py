@@ -287,6 +287,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=300)
 @given(data=st.data())
 def test_any_value_at_any_key_of_params(workspace: Path, data: st.DataObject) -> None:

@@ -68,6 +68,7 @@ def test_results_are_added_once(client: MlflowClient) -> None:
     assert client.get_run(run.info.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_processes_may_create_the_store_together(workspace: Path) -> None:
     """MLflow's own creation breaks for good when several processes do it at once."""
     processes = [fork(create_store, str(workspace), number) for number in range(10)]
