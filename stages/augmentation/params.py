@@ -49,8 +49,14 @@ LIMITS: dict[str, dict[str, tuple[float, float]]] = {
     "color_jitter": {"brightness_factor": (0, 100), "contrast_factor": (0, 100), "saturation_factor": (0, 100)},
     "pad": {"w_factor": (0, 10), "h_factor": (0, 10)},
     "pixelization": {"ratio": (0.01, 1)},
+    "resize": {"width": (8, 7071), "height": (8, 7071)},
+    "clip_image_size": {"min_resolution": (0, 50_000_000), "max_resolution": (64, 50_000_000)},
 }
-"""Per magnitude the values that AugLy can work with, where its signature does not say so."""
+"""Per magnitude the values that AugLy can work with, where its signature does not say so.
+
+Sizes in pixels are those of pictures that `photos.decoding.check_size` accepts, so that no other is ever made: it would
+fill the memory before it is refused.
+"""
 
 
 class AugmentParams(Section):
@@ -105,7 +111,8 @@ def check_operation(name: str, given: Any) -> dict[str, Magnitude]:
     _check_keys(name, signature.magnitudes, magnitudes)
     checked = {key: _check_kind(f"{name}.{key}", value, signature.magnitudes[key]) for key, value in magnitudes.items()}
     for key, limits in LIMITS.get(name, {}).items():
-        _check_limits(f"{name}.{key}", checked[key], *limits)
+        if key in checked:
+            _check_limits(f"{name}.{key}", checked[key], *limits)
     identity = IDENTITY.get(name, {})
     if identity and all(_bounds(checked[key]) == (same, same) for key, same in identity.items()):
         raise ValueError(f"{name} would change nothing at {magnitudes}; remove it or choose other values")
@@ -160,4 +167,4 @@ def _bounds(magnitude: Magnitude) -> tuple[Any, Any]:
 def _check_limits(name: str, magnitude: Magnitude, smallest: float, largest: float) -> None:
     low, high = _bounds(magnitude)
     if low < smallest or high > largest:
-        raise ValueError(f"{name} must lie between {smallest:g} and {largest:g}, not {magnitude}")
+        raise ValueError(f"{name} must lie between {smallest:,.9g} and {largest:,.9g}, not {magnitude}")

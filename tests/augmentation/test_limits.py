@@ -15,7 +15,7 @@ from stages.augmentation.operations import apply_each, apply_operations
 from stages.augmentation.params import LIMITS
 from stages.base.files import compute_sha256
 from stages.cli.params import load_params
-from stages.photos.decoding import decode_photo
+from stages.photos.decoding import BadImage, check_size, decode_photo
 from tests.conftest import ROOT, make_image
 
 PARAMS = load_params(ROOT / "params.yaml").augment
@@ -87,6 +87,15 @@ def test_a_picture_that_would_fill_the_memory_is_not_made() -> None:
     applied = limit_operation({"name": "scale", "factor": 100.0}, 512, 512)
     assert 12 < applied["factor"] < 14, "50 megapixels are 7,071 x 7,071"
     assert applied["drawn_factor"] == 100
+
+
+def test_sizes_that_params_may_give_are_those_of_photos() -> None:
+    shortest, longest = LIMITS["resize"]["width"]
+    for side in (shortest, longest):
+        check_size(int(side), int(side))
+    for side in (shortest - 1, longest + 1):
+        with pytest.raises(BadImage):
+            check_size(int(side), int(side))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (50, 40), (9, 9), (160, 8)])
