@@ -98,6 +98,8 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # names its values itself
+        return f"{key}: {message}"
     hint = ""
     if isinstance(problem["input"], str) and problem["type"].startswith("float"):
         hint = " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"

@@ -28,5 +28,8 @@ class ModelParams(Section):
     @model_validator(mode="after")
     def _frozen_layers_have_learned(self) -> Self:
         if self.freeze == "backbone" and self.weights is None:
-            raise ValueError("freeze: backbone needs pretrained weights, as random ones would never be trained")
+            raise ValueError(
+                "freeze is backbone and weights is null, but random layers that are never trained learn nothing: "
+                "set weights, e.g. to DEFAULT, or freeze to none"
+            )
         return self

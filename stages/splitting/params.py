@@ -31,8 +31,9 @@ class SplitParams(Section):
     @field_validator("groups")
     @classmethod
     def _has_an_expression(cls, groups: Groups | None) -> Groups | None:
+        expression = (groups or {}).get("path", "")
         try:
-            re.compile((groups or {}).get("path", ""))
+            re.compile(expression)
         except re.error as error:
-            raise ValueError(f"path must be a regular expression: {error}") from error
+            raise ValueError(f"path must be a regular expression, and {expression!r} is none: {error}") from error
         return groups

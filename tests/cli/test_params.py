@@ -66,6 +66,37 @@ def test_operation_that_changes_nothing_is_refused(workspace: Path, name: str) -
         load_params()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "model.freeze",
+            "backbone",
+            "model: freeze is backbone and weights is null, but random layers that are never trained learn nothing: "
+            "set weights, e.g. to DEFAULT, or freeze to none",
+        ),
+        (
+            "augment.operations_per_copy",
+            11,
+            "augment: operations_per_copy is 11, but operations lists only 10",
+        ),
+        (
+            "split.groups",
+            {"path": "(a"},
+            "split.groups: path must be a regular expression, and '(a' is none: missing ), unterminated subpattern at "
+            "position 0",
+        ),
+    ],
+)
+def test_a_rule_about_several_keys_shows_only_the_values_that_matter(
+    workspace: Path, key: str, value: Any, message: str
+) -> None:
+    change_params({key: value})
+    with pytest.raises(UserError) as caught:
+        load_params()
+    assert str(caught.value) == f"params.yaml is not valid:\n  {message}\nFix params.yaml and run again."
+
+
 def test_missing_key_is_named(workspace: Path) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
     del params["train"]["epochs"]

@@ -112,7 +112,7 @@ def test_what_is_not_there_is_named() -> None:
         name_timm("timm/resnet18", "b9")
     assert name_timm("timm/resnet18", "a2_in1k") == "resnet18.a2_in1k"
     assert name_timm("timm/resnet18.a3_in1k", "DEFAULT") == "resnet18.a3_in1k"
-    with pytest.raises(ValueError, match="freeze: backbone needs pretrained weights"):
+    with pytest.raises(ValueError, match="freeze is backbone and weights is null"):
         choose(freeze="backbone")
 
 

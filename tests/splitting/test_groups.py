@@ -83,7 +83,10 @@ def test_params_that_are_allowed(groups: object) -> None:
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ({"path": "(a"}, r"path must be a regular expression: missing \), unterminated subpattern at position 0"),
+        (
+            {"path": "(a"},
+            r"must be a regular expression, and '\(a' is none: missing \), unterminated",
+        ),
         ({"path": "a", "column": "b"}, "at most 1 item"),
         ({}, "at least 1 item"),
         ({"column": ""}, "at least 1 character"),
