@@ -20,8 +20,7 @@ repro: $(READY) ## run the pipeline, only what is out of date, and print the ver
 	@# a tarball has no git, and DVC must be configured for that
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@# before DVC deletes the results of a stage whose params it then cannot read
-	@other=$$(python -m stages.cli.before_repro) && { [ -z "$$other" ] || { echo "$$other"; dvc repro --force fetch; }; }
-	@dvc repro
+	@commands=$$(python -m stages.cli.before_repro) && eval "$$commands"
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 
 ablation: repro ## train with each augmentation operation alone, and all but one, and rank them

@@ -1,17 +1,20 @@
-"""What `make repro` must know before DVC runs: is params.yaml valid, and is the archive on disk another one?
+"""What `make repro` must know before DVC runs: params that lead to no result, and files that DVC does not watch.
 
-Prints a line when data/raw came from another source than the archive that is there now, and nothing otherwise. DVC
-cannot tell: an archive is no dependency, as experiments in a temporary copy cannot see it, and the times of outputs say
-nothing, since `dvc checkout` sets them. Imports nothing slow.
+Prints the commands that `make repro` then runs: `dvc repro`, and before it those that force stages which DVC would skip
+although data/raw came from another source than the archive that is there now, or a model began with another file of
+weights. DVC cannot tell: neither file is a dependency, as experiments in a temporary copy cannot see it, and the times
+of outputs say nothing, since `dvc checkout` sets them. Imports nothing slow, unless a network is yet to be trained.
 
 Command python -m stages.cli.before_repro
 """
 
 import csv
+import sys
 from pathlib import Path
 
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
+from stages.cli.starts import find_replaced_weights
 from stages.runtime.root import find_root
 from stages.sources.archive import compute_version, find_archive
 from stages.sources.choice import remember_photographs
@@ -19,20 +22,33 @@ from stages.sources.layout import show
 from stages.sources.params import FetchParams
 
 MANIFEST = Path("data/manifest.csv")  # photos.manifest has the name too, but loads pandas
+REPRO = "dvc repro"
 
 
 def main() -> None:
-    """Print which archive to fetch, if another; note that there are photographs, which `dvc pull` may have brought."""
-    params = load_params().fetch
+    """Check params.yaml and print the commands; note that there are photographs, which `dvc pull` may have brought."""
+    params = load_params()
+    commands = [REPRO]
+    if stages := find_replaced_weights(params):
+        # alone, as --force holds for all stages before them too, which so must be up to date
+        commands = [f"{REPRO} augment", f"{REPRO} --force --single-item {' '.join(stages)}", *commands]
+        print(f"{params.model.weights} is not the file that models began with: training again.", file=sys.stderr)
+    if archive := check_photos(params.fetch):
+        commands = [f"{REPRO} --force fetch", *commands]
+        print(f"The photos in data/raw do not come from {show(archive.name)}: fetching them again.", file=sys.stderr)
+    print(" && ".join(commands))
+
+
+def check_photos(params: FetchParams) -> Path | None:
+    """The archive to fetch instead of what was fetched, if any."""
     if not MANIFEST.exists():  # DVC will run fetch by itself
-        return
+        return None
     with MANIFEST.open(encoding="utf-8", errors="replace", newline="") as file:
         recorded = next(csv.DictReader(file), {})
     source, version = recorded.get("source", ""), recorded.get("version", "")
     if source in ("archive", "kaggle"):
         remember_photographs()
-    if path := find_other_archive(params, source, version):
-        print(f"The photos in data/raw do not come from {show(path.name)}: fetching them again.")
+    return find_other_archive(params, source, version)
 
 
 def find_other_archive(params: FetchParams, source: str, version: str) -> Path | None:

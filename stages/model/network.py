@@ -13,9 +13,9 @@ from stages.base.files import compute_sha256
 from stages.model.architectures import TIMM, build_network, check_forward, check_name, describe_input, find_head
 from stages.model.dataset import prepare
 from stages.model.device import Device
-from stages.model.params import ModelParams
+from stages.model.params import ModelParams, find_file
 from stages.model.record import NetworkRecord, TrainRecord
-from stages.model.weights import choose_published, find_file, load_weights, name_timm
+from stages.model.weights import choose_published, load_weights, name_timm
 from stages.runtime.errors import UserError
 
 MODEL_FILE = "model.safetensors"

@@ -1,10 +1,14 @@
 """The section ``model`` of params.yaml."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stages.base.sections import Section
+from stages.runtime.root import find_root
+
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -33,3 +37,8 @@ class ModelParams(Section):
                 "set weights, e.g. to DEFAULT, or freeze to none"
             )
         return self
+
+
+def find_file(weights: str | None) -> Path | None:
+    """The file that ``model.weights`` names, relative to the repository; None where it names published weights."""
+    return find_root() / Path(weights).expanduser() if weights and weights.endswith(WEIGHTS_SUFFIXES) else None

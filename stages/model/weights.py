@@ -16,19 +16,13 @@ from stages.model.architectures import (
     find_head,
     read_timm_config,
 )
+from stages.model.params import WEIGHTS_SUFFIXES, find_file
 from stages.runtime.errors import UserError
-from stages.runtime.root import find_root
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FOLDER = "models/weights"
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that googlenet and inception_v3 have in training only
 
 StateDict = dict[str, torch.Tensor]
-
-
-def find_file(weights: str | None) -> Path | None:
-    """The file that ``model.weights`` names, relative to the repository; None where it names published weights."""
-    return find_root() / Path(weights).expanduser() if weights and weights.endswith(SUFFIXES) else None
 
 
 def choose_published(name: str, weights: str | None) -> Any:
@@ -63,7 +57,7 @@ def name_timm(name: str, weights: str | None) -> str:
 def _explain_unknown(name: str, weights: str, known: list[str]) -> UserError:
     return UserError(
         f"model.weights: {name} has no weights {weights}. Give {', '.join(['DEFAULT', *known])}, "
-        f"a file ({', '.join(SUFFIXES)}), or null for random ones."
+        f"a file ({', '.join(WEIGHTS_SUFFIXES)}), or null for random ones."
     )
 
 
