@@ -4,10 +4,10 @@ Each area owns the schema of its section; here they are combined.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
@@ -43,6 +43,16 @@ class Params(Section):
         if len(set(trials)) < len(trials):
             raise ValueError("a trial is listed twice")
         return trials
+
+    @model_validator(mode="after")
+    def _have_both_sides(self) -> Self:
+        subset = self.fetch.subset
+        if self.split.scheme == "given" and isinstance(subset, str) and subset.lower() != "all":
+            raise ValueError(
+                f"split.scheme is given and fetch.subset is {subset}, but photos to test and photos to train on lie in "
+                "different subsets: set fetch.subset to all or a list such as [train, test], or split.scheme to folds"
+            )
+        return self
 
 
 def load_params(path: Path = PARAMS) -> Params:
@@ -99,7 +109,7 @@ def _describe(problem: Any) -> str:
         return f"{key}: missing"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # names its values itself
-        return f"{key}: {message}"
+        return f"{key}: {message}" if problem["loc"] else message
     hint = ""
     if isinstance(problem["input"], str) and problem["type"].startswith("float"):
         hint = " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"

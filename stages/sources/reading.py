@@ -66,20 +66,24 @@ def describe_photo(data: bytes) -> Row:
 
 
 def check_photos(classes: Iterable[str], photos: list[Row], rejected: list[Row], max_bad_fraction: float) -> None:
-    """Raise UserError when too many photos are bad, one of ``classes`` is empty, or a photo has two labels."""
-    total = len(photos) + len(rejected)
+    """Raise UserError when there is none, too many are bad, one of ``classes`` is empty, or a photo has two labels."""
+    names, total = sorted(set(classes)), len(photos) + len(rejected)
+    if not total:
+        raise UserError(
+            f"found no photo in what fetch.subset chooses; empty class folders: {enumerate_some(names) or 'none'}. "
+            "Every class needs photos: add some, or set fetch.subset in params.yaml to another folder or all."
+        )
     if len(rejected) > max_bad_fraction * total:
         reasons = "\n  ".join(f"{row['path']}: {row['reason']}" for row in rejected[:5])
         raise UserError(
             f"{len(rejected)} of {total} photos cannot be used, more than fetch.max_bad_fraction "
             f"({max_bad_fraction:g}) allows:\n  {reasons}\nFix or remove them, or raise the limit in params.yaml."
         )
-    counts = Counter(dict.fromkeys(sorted(set(classes)), 0))
+    counts = Counter(dict.fromkeys(names, 0))
     counts.update(row["class"] for row in photos)
     if len(counts) < 2:
         raise UserError(
-            f"found {describe_counts(counts) or 'no class'}; at least two classes are needed. "
-            "Add photos of another class."
+            f"found {describe_counts(counts)}; at least two classes are needed. Add photos of another class."
         )
     if empty := sorted(name for name, number in counts.items() if number == 0):
         raise UserError(

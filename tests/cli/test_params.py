@@ -28,6 +28,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("split.test_fraction", 0.0, "split.test_fraction"),
     ("split.test_fraction", 1.0, "split.test_fraction"),
     ("split.test_fraction", 0.3, "must be 1/k"),
+    ("train.learning_rate", 0, "train.learning_rate: Input should be greater than 0, found 0"),
+    ("model.image_size", 31, "model.image_size: Input should be greater than or equal to 32, found 31"),
     ("trials", [], "trials: List should have at least 1 item"),
     ("trials", [0, 0], "a trial is listed twice"),
     ("trials", [-1], "trials.0"),
@@ -74,6 +76,12 @@ def test_operation_that_changes_nothing_is_refused(workspace: Path, name: str) -
             "backbone",
             "model: freeze is backbone and weights is null, but random layers that are never trained learn nothing: "
             "set weights, e.g. to DEFAULT, or freeze to none",
+        ),
+        (
+            "split.scheme",
+            "given",
+            "split.scheme is given and fetch.subset is test, but photos to test and photos to train on lie in "
+            "different subsets: set fetch.subset to all or a list such as [train, test], or split.scheme to folds",
         ),
         (
             "augment.operations_per_copy",

@@ -37,7 +37,7 @@ def render(trials: list[int]) -> str:
 def given_study(workspace: Path) -> list[int]:
     """Two trials; three cats and a dog that are left out of the first. Returns the trials."""
     write_study(workspace, trials=[0, 1], epochs=2)
-    change_params({"split.scheme": "given"})
+    change_params({"fetch.subset": "all", "split.scheme": "given"})
     split = SplitTable.load(Path("data/split/0.csv"))
     train = split.index[split["split"] == "train"]
     split.loc[[*train[:3], train[-1]], "split"] = "left out"

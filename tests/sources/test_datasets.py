@@ -79,6 +79,14 @@ def test_one_class_is_too_few(workspace: Path) -> None:
         run(entries, labels={"file": "labels.csv", "path": "id", "label": "breed"})
 
 
+def test_labels_of_another_subset_alone_are_too_few(workspace: Path) -> None:
+    entries = {"test/1.jpg": make_jpeg(1), "labels.csv": b"id,breed\ntrain/8.jpg,pug\ntrain/9.jpg,beagle\n"}
+    with pytest.raises(
+        UserError, match=r"found no photo in what fetch\.subset chooses; empty class folders: none\. Every"
+    ):
+        run(entries, subset="test", labels={"file": "labels.csv", "path": "id", "label": "breed"})
+
+
 def test_imbalanced_classes_keep_their_shares(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,6 +248,6 @@ def test_a_given_test_set_with_leaks(
         "split: trial 0: 15 train (7 hare, 8 rabbit), 8 test (4 hare, 4 rabbit), 2 left out (train photos that are "
         "near-duplicates of test photos, or in a group with them)"
     )
-    run(photos, subset="train")
+    run(photos, subset=["train"])
     with pytest.raises(UserError, match=r"photos by subset: train 13\. Set fetch\.subset to all"):
         run_split(monkeypatch)

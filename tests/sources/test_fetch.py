@@ -243,6 +243,11 @@ def test_odd_files_of_a_folder_are_set_aside_without_hanging(workspace: Path) ->
 @pytest.mark.parametrize(
     ("entries", "found"),
     [
+        (
+            {"test/cats/": b"", "test/dogs/notes.txt": b"", "train/cats/1.jpg": b""},
+            "found no photo in what fetch.subset chooses; empty class folders: cats. Every class needs photos: add "
+            "some, or set fetch.subset in params.yaml to another folder or all.",
+        ),
         (CATS, "found 10 cats; at least two classes are needed. Add photos of another class."),
         (
             CATS | DOGS | {"test/birds/": b""},

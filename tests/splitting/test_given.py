@@ -105,7 +105,7 @@ def test_every_trial_tests_the_given_set_without_leaks(
     photos["dhash"] = [*dhashes[:5], dhashes[0], *dhashes[6:]]
     photos["path_in_source"] = [f"rex_{i}.jpg" if i in (11, 17) else f"{i}.jpg" for i in range(20)]
     PhotoTable.save(PHOTOS, photos)
-    change_params({"split.scheme": "given", "split.groups": {"path": "[a-z]+_"}})
+    change_params({"fetch.subset": "all", "split.scheme": "given", "split.groups": {"path": "[a-z]+_"}})
     sides = []
     for trial in (0, 1, 9):
         monkeypatch.setattr(sys, "argv", ["split", "--trial", str(trial)])
