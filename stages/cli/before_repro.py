@@ -28,15 +28,15 @@ REPRO = "dvc repro"
 def main() -> None:
     """Check params.yaml and print the commands; note that there are photographs, which `dvc pull` may have brought."""
     params = load_params()
-    commands = [REPRO]
-    if stages := find_replaced_weights(params):
-        # alone, as --force holds for all stages before them too, which so must be up to date
-        commands = [f"{REPRO} augment", f"{REPRO} --force --single-item {' '.join(stages)}", *commands]
-        print(f"{params.model.weights} is not the file that models began with: training again.", file=sys.stderr)
+    commands = []
     if archive := check_photos(params.fetch):
-        commands = [f"{REPRO} --force fetch", *commands]
+        commands += [f"{REPRO} --force fetch"]
         print(f"The photos in data/raw do not come from {show(archive.name)}: fetching them again.", file=sys.stderr)
-    print(" && ".join(commands))
+    if stages := find_replaced_weights(params):
+        # alone, as --force holds for all stages before them too; these must be up to date then
+        commands += [f"{REPRO} augment", f"{REPRO} --force --single-item {' '.join(stages)}"]
+        print(f"{params.model.weights} is not the file that models began with: training again.", file=sys.stderr)
+    print(" && ".join([*commands, REPRO]))
 
 
 def check_photos(params: FetchParams) -> Path | None:

@@ -1,6 +1,8 @@
 """Before `make repro`: files that DVC does not watch are seen, and a network that cannot be trained is refused."""
 
+import contextlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ from stages.runtime.errors import UserError
 from stages.sources import drawings
 from stages.sources.choice import open_source
 from tests.conftest import ROOT, change_params
+from tests.support.clone import call, make_clone
 from tests.support.pictures import make_folder, make_jpeg, make_zip
 from tests.support.records import make_network, make_run
 
@@ -160,6 +163,19 @@ def test_a_file_of_weights_that_was_replaced_is_seen(workspace: Path, capsys: py
     )
     WEIGHTS.unlink()
     assert ask(capsys) == "", "models that are there need it no more"
+
+
+def test_the_commands_force_the_train_stages_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the real dvc, which only says what it would run."""
+    (tmp_path / "home").mkdir()
+    folder = make_clone(tmp_path / "home/clone", {"trials": [0, 1]})
+    with contextlib.chdir(folder):
+        use_weights(SMALL)
+        record_models("of the file before", trials=(0, 1))
+        before_repro.main()
+    forced = capsys.readouterr().out.split(" && ")[1]
+    stages = re.findall("Running stage '(.*)'", call(folder, f"{forced} --dry"))
+    assert stages == ["train_original@0", "train_augmented@0", "train_original@1", "train_augmented@1"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"params": []}', b'{"params": {"model.name": "resnet50"}}', b"\xff"])
