@@ -145,11 +145,12 @@ def check_runs(root: Path) -> Iterator[Problem]:
     if not exists(root) or any(check_store(root)):
         return
     from stages.tracking.runs import MODEL_TAG
-    from stages.tracking.store import EXPERIMENT, open_store
+    from stages.tracking.store import ABLATION, EXPERIMENT, open_store
 
     client = open_store()
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+    found = [client.get_experiment_by_name(name) for name in (EXPERIMENT, ABLATION)]
+    ids = [experiment.experiment_id for experiment in found if experiment]
+    for run in client.search_runs(ids, "attributes.status = 'RUNNING'"):
         if is_orphan(root, client, run):
             # evaluate opens a finished run once more, to add the model
             done = run.info.end_time is not None and MODEL_TAG in run.data.tags

@@ -432,6 +432,14 @@ def test_orphaned_runs(home: Path, name: str, age_ms: int, tags: dict[str, str],
     assert client.get_run(run).info.status == status
 
 
+def test_orphaned_runs_of_the_ablation(home: Path) -> None:
+    client = tracking.open_store(tracking.ABLATION)
+    experiment = client.get_experiment_by_name(tracking.ABLATION).experiment_id
+    run = client.create_run(experiment, run_name="left", tags={"arm": "only_rotate", "trial": "0"}).info.run_id
+    fix(store.check_runs(home))
+    assert client.get_run(run).info.status == "KILLED"
+
+
 def test_run_that_was_opened_again(home: Path) -> None:
     """By evaluate, to add the model of a training that is done; by a training that went on and was killed again."""
     client = tracking.open_store()

@@ -81,6 +81,11 @@ def test_files_that_it_names_are_made_or_there() -> None:
         assert (ROOT / name).exists() or any(path in text for text in made), name
 
 
+def adapt(command: str) -> str:
+    """The command in a clone without an environment of its own, whose programs are on the PATH."""
+    return command.replace("make ", "make --assume-old .venv/.ready ").replace(".venv/bin/", "")
+
+
 @pytest.mark.slow
 def test_the_commands_do_what_it_says(tmp_path: Path) -> None:
     folder = make_clone(tmp_path / "clone")
@@ -93,15 +98,10 @@ def test_the_commands_do_what_it_says(tmp_path: Path) -> None:
         changes = undot((list_params(find_part(number)) or [{}])[0])
         with contextlib.chdir(folder):
             change_params(changes | overlay)
-        commands = [line for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", find_part(number), re.M | re.S)
-                    if kind == "sh" for line in block.splitlines()]  # fmt: skip
-        printed = []
-        for command in commands:
-            if command == "make ui":  # it serves until it is stopped: tests/pipeline/test_security.py
-                continue
-            printed.append(call(folder, command.replace("make ", "make --assume-old .venv/.ready ").replace(
-                ".venv/bin/python", sys.executable).replace(".venv/bin/", "")))  # fmt: skip
-        return "\n".join(printed)
+        blocks = re.findall(r"^```sh\n(.*?)^```", find_part(number), re.M | re.S)
+        commands = [command for block in blocks for command in block.splitlines()]
+        # make ui serves until it is stopped: tests/pipeline/test_security.py starts it
+        return "\n".join(call(folder, adapt(command)) for command in commands if command != "make ui")
 
     assert "Cannot tell from one trial" in play(1, small)
 
