@@ -74,7 +74,6 @@ def tabulate_ranking(found: pd.DataFrame) -> Table:
     """The same as text."""
     rows = [
         [
-            str(place),
             row["operation"].replace("_", " "),
             format_estimate(row["only"]),
             format_p(row["p_only"]),
@@ -82,7 +81,7 @@ def tabulate_ranking(found: pd.DataFrame) -> Table:
             format_p(row["p_all_but"]),
             format_estimate(row["lost"]),
         ]
-        for place, row in enumerate(found.to_dict("records"), start=1)
+        for row in found.to_dict("records")
     ]
     note = (
         "Differences in accuracy, in percentage points, and in brackets the 95 % interval of each by itself. p: of no "
@@ -91,8 +90,8 @@ def tabulate_ranking(found: pd.DataFrame) -> Table:
         "operation; where it is positive, the policy loses without it. The first of a ranking owes some of its place "
         "to luck: expect less of it in new trials."
     )
-    header = ["place", "operation", "alone, pp", "p (Holm)", "all but it, pp", "p (Holm)", "lost without it, pp"]
-    return Table(header, rows, names=2, note=note)
+    header = ["operation", "alone, pp", "p (Holm)", "all but it, pp", "p (Holm)", "lost without it, pp"]
+    return Table(header, rows, note=note)
 
 
 def describe_ranking(found: pd.DataFrame, trials: int) -> str:
@@ -101,26 +100,24 @@ def describe_ranking(found: pd.DataFrame, trials: int) -> str:
     if trials == 1:
         best = found["operation"].iloc[0].replace("_", " ")
         return f"Cannot tell from one trial: {best} alone comes out best of {count} operations, which may be luck."
-    alone, without = (_describe_clear(found, kind) for kind in ("only", "all_but"))
-    return (
-        f"Alone, {alone or f'none of {count} operations makes a clear difference'}; "
-        f"all but one: {without or f'none of {count} policies makes one'} ({trials} trials, p adjusted by Holm)."
-    )
+    basis = f"{count} operations, {trials} trials; p adjusted by Holm"
+    better, worse = (_list_clear(found, sign) for sign in (1, -1))
+    sentences = [
+        f"Clearly better than no augmentation: {better}." if better else "",
+        f"Clearly worse{'' if better else ' than no augmentation'}: {worse}." if worse else "",
+    ]
+    said = " ".join(filter(None, sentences)) or "No operation makes a clear difference, alone or left out."
+    return f"{said[:-1]} ({basis})."
 
 
-def _describe_clear(found: pd.DataFrame, kind: str) -> str:
-    clear = found[found[f"p_{kind}"] < 1 - LEVEL]
-    without = "without " if kind == "all_but" else ""
-    parts = []
-    for verb, sign in (("clearly better", 1), ("clearly worse", -1)):
-        names = [
-            without + row["operation"].replace("_", " ")
-            for row in clear.to_dict("records")
-            if np.sign(row[kind].mean) == sign
-        ]
-        if names:
-            parts.append(f"{format_many(names)} {'is' if len(names) == 1 else 'are'} {verb}")
-    return ", ".join(parts)
+def _list_clear(found: pd.DataFrame, sign: int) -> str:
+    """The policies with a clear difference of this sign, such as ``rotate alone, all but blur``."""
+    names = []
+    for kind, name in (("only", "{} alone"), ("all_but", "all but {}")):
+        for row in found[found[f"p_{kind}"] < 1 - LEVEL].to_dict("records"):
+            if row[kind].mean * sign > 0:
+                names.append(name.format(row["operation"].replace("_", " ")))
+    return format_many(names)
 
 
 def list_numbers(found: pd.DataFrame) -> dict[str, Any]:
