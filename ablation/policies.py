@@ -7,6 +7,7 @@ from stages.augmentation.params import AugmentParams, P
 from stages.runtime.errors import UserError
 
 Kind = Literal["only", "all_but"]
+COPIES_FILE, PREDICTIONS_FILE = "copies.csv", "predictions.csv"
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 

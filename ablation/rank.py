@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablation.policies import KINDS, Kind, check_ablation, get_run_dir, name_policy
+from ablation.policies import KINDS, PREDICTIONS_FILE, Kind, check_ablation, get_run_dir, name_policy
 from ablation.ranking import QUESTION, build_section, describe_ranking, list_numbers, rank_operations
 from stages.base.files import write_json
 from stages.base.sections import flatten
@@ -83,7 +83,7 @@ def load_correct(kind: Kind, operation: str, study: Study) -> Values:
     Raises UserError when its predictions are not for the same photos as the original arm's.
     """
     table, keys = PredictionTable.of(study.class_names), ["trial", "path", "target"]
-    paths = {trial: get_run_dir(kind, operation, trial) / "predictions.csv" for trial in study.trials}
+    paths = {trial: get_run_dir(kind, operation, trial) / PREDICTIONS_FILE for trial in study.trials}
     predictions = pd.concat([table.load(path).assign(trial=trial) for trial, path in paths.items()], ignore_index=True)
     original = study.predictions["original"]
     if (

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablation.policies import KINDS, choose_operations, get_run_dir, name_policy
+from ablation.policies import COPIES_FILE, KINDS, PREDICTIONS_FILE, choose_operations, get_run_dir, name_policy
 from stages.augmentation.copies import make_copies, plan_copies
 from stages.augmentation.online import load_online
+from stages.augmentation.params import AugmentParams
 from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
@@ -43,42 +44,25 @@ def main() -> None:
     """Train one policy in one trial."""
     args = parse_args()
     params, name = load_params(), name_policy(args.kind, args.operation)
-    augment = choose_operations(params.augment, args.kind, args.operation)
+    augment, draws = choose_operations(params.augment, args.kind, args.operation), (params.seed, args.trial)
     manifest, folder = Path(f"data/split/{args.trial}.csv"), get_run_dir(args.kind, args.operation, args.trial)
     split = SplitTable.load(manifest)
     train, test = (split[split["split"] == side].reset_index(drop=True) for side in ("train", "test"))
-    class_names = sorted(test["class"].unique())
-    online, draws = augment.mode == "online", (params.seed, args.trial)
+    class_names, online = sorted(test["class"].unique()), augment.mode == "online"
+
+    def load_train(size: int, make_inputs: MakeInputs) -> "TrainExamples":
+        if online:
+            return load_online(train, class_names, augment, draws, size).map(make_inputs)
+        return load_images(images, class_names, size).map(make_inputs)
 
     with make_scratch_dir(f"{name}-{args.trial}") as scratch:
-        images, manifests = train, [manifest]
-        if not online:
-            copies = make_copies(plan_copies(train, augment, *draws), scratch, augment.max_side)
-            copies["path"] = [f"{row['class']}/{Path(row['path']).name}" for row in copies.to_dict("records")]
-            CopyTable.save(folder / "copies.csv", copies)
-            manifests.append(folder / "copies.csv")
-            images = pd.concat([train, copies.assign(path=f"{scratch}/" + copies["path"])], ignore_index=True)
-
-        def load_train(size: int, make_inputs: MakeInputs) -> "TrainExamples":
-            if online:
-                return load_online(train, class_names, augment, draws, size).map(make_inputs)
-            return load_images(images, class_names, size).map(make_inputs)
-
-        def save(trained: Trained) -> TrainRecord:
-            run = trained.run.model_copy(update={"model_sha256": compute_weights_sha256(trained.model)})
-            predictions = tabulate_predictions(test, trained.predict(), class_names)
-            PredictionTable.of(class_names).save(folder / "predictions.csv", predictions)
-            HistoryTable.save(folder / "history.csv", trained.history)
-            run.save(folder / RUN_FILE)
-            correct = int((predictions["pred"] == predictions["target"]).sum())
-            print(f"{name}: trial {args.trial}: {len(test):,} test photos, {correct:,} correct")
-            return run
-
+        copies = [] if online else [copy_photos(train, augment, draws, scratch, folder / COPIES_FILE)]
+        images = pd.concat([train, *copies], ignore_index=True)
         task = Task(
             arm=name,
             trial=args.trial,
             class_names=class_names,
-            manifests=manifests,
+            manifests=[manifest] if online else [manifest, folder / COPIES_FILE],
             test=test,
             num_images=len(images),
             load_train=load_train,
@@ -91,7 +75,8 @@ def main() -> None:
         )
         logged = flatten(params.model_copy(update={"augment": augment}).model_dump())
         tags = {"kind": args.kind, "operation": args.operation}
-        run_training(task, partial(track_training, params=logged, tags=tags, experiment=ABLATION), save)
+        track = partial(track_training, params=logged, tags=tags, experiment=ABLATION)
+        run_training(task, track, partial(save_results, test=test, folder=folder))
 
 
 def parse_args() -> argparse.Namespace:
@@ -101,6 +86,32 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("operation")
     parser.add_argument("--trial", type=int, required=True)
     return parser.parse_args()
+
+
+def copy_photos(
+    train: pd.DataFrame, augment: AugmentParams, draws: tuple[int, int], scratch: Path, manifest: Path
+) -> pd.DataFrame:
+    """Make the copies of the train photos in ``scratch``, and write what was done to each to ``manifest``.
+
+    ``draws``: seed and trial. Returns: a `CopyTable` with the paths of the copies; in the file they are relative.
+    """
+    copies = make_copies(plan_copies(train, augment, *draws), scratch, augment.max_side)
+    copies["path"] = [f"{row['class']}/{Path(row['path']).name}" for row in copies.to_dict("records")]
+    CopyTable.save(manifest, copies)
+    return copies.assign(path=f"{scratch}/" + copies["path"])
+
+
+def save_results(trained: Trained, test: pd.DataFrame, folder: Path) -> TrainRecord:
+    """Write what ran, its history and its predictions for the ``test`` photos. Returns: the run with its hash."""
+    run, table = trained.run, PredictionTable.of(trained.run.class_names)
+    run = run.model_copy(update={"model_sha256": compute_weights_sha256(trained.model)})
+    predictions = tabulate_predictions(test, trained.predict(), run.class_names)
+    table.save(folder / PREDICTIONS_FILE, predictions)
+    HistoryTable.save(folder / "history.csv", trained.history)
+    run.save(folder / RUN_FILE)
+    correct = int((predictions["pred"] == predictions["target"]).sum())
+    print(f"{run.arm}: trial {run.trial}: {len(test):,} test photos, {correct:,} correct")
+    return run
 
 
 @contextmanager
