@@ -32,7 +32,7 @@ test: $(READY) ## lint, types and tests (about six minutes)
 	ruff check .
 	ruff format --check .
 	@# mypy beside the tests, which leave it time
-	mypy & pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder && wait $$!
+	mypy & pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder && wait $$!
 
 slow: $(READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow
