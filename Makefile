@@ -28,11 +28,11 @@ ablation: repro ## train with each augmentation operation alone, and all but one
 	@dvc --cd ablation status --json | python -m ablation.cost
 	@dvc --cd ablation repro
 
-test: $(READY) ## lint, types and tests (about six minutes)
+test: $(READY) ## lint, types and tests (about seven minutes)
 	ruff check .
 	ruff format --check .
 	@# mypy beside the tests, which leave it time
-	mypy & pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder && wait $$!
+	mypy & pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder && wait $$!
 
 slow: $(READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow
