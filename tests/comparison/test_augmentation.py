@@ -59,6 +59,12 @@ def test_the_arms_are_what_was_trained(policy: str, mode: str, expected: str) ->
     assert f"weights, batch order and {'augmentation' if mode == 'online' else 'copies'}." in text
 
 
+def test_trials_that_start_from_pretrained_weights_have_none_of_their_own() -> None:
+    params = make_params("augly", "copies") | {"model.weights": "DEFAULT"}
+    for given, expected in ((False, "own test photos, batch order and copies."), (True, "own batch order and copies.")):
+        assert expected in read(work.build(make_study([1, 0], [1, 1]), params, given=given))
+
+
 def test_a_study_without_policy_and_mode_had_copies_of_augly() -> None:
     study, new = make_study([1, 0], [1, 1]), make_params("augly", "copies")
     assert complete_params(OLD) == new

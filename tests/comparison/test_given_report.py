@@ -17,8 +17,8 @@ from tests.conftest import change_params
 from tests.support.pipeline_files import write_study
 
 SCOPE = (
-    "All trials test the same photos, and differ in weights, batch order and augmentation: the verdict is about new "
-    "photos like these and new trainings on these train photos, not about training on other photos."
+    "All trials test the same photos, and differ in random weights, batch order and augmentation: the verdict is about "
+    "new photos like these and new trainings on these train photos, not about training on other photos."
 )
 SAME = "all trials train and test on the same photos, as the source divides them, each with its own weights"
 LEFT_OUT = "Train photos left out, as near-duplicates of test photos or in a group with them: 4."

@@ -75,8 +75,9 @@ def describe_scope(answer: Answer, *, given: bool = False) -> str:
         return ""
     if given:
         return (
-            "All trials test the same photos, and differ in weights, batch order and augmentation: the verdict is "
-            "about new photos like these and new trainings on these train photos, not about training on other photos."
+            "All trials test the same photos, and differ in random weights, batch order and augmentation: the verdict "
+            "is about new photos like these and new trainings on these train photos, not about training on other "
+            "photos."
         )
     return "The verdict is about new trials on photos like these, not about training on another dataset."
 

@@ -37,7 +37,7 @@ def build(study: Study, params: dict[str, Any], *, given: bool = False) -> Secti
             Text(
                 f"{start}, trained on the train {photos} (original arm) and on the same {photos} "
                 f"{describe_augmentation(params)} (augmented arm). Within a trial both arms start from the same "
-                f"weights and are tested on the same {photos}; {describe_trials(photos, online=online, given=given)}."
+                f"weights and are tested on the same {photos}; {describe_trials(photos, params, given=given)}."
             ),
             tabulate_work(study),
             Text(
@@ -49,9 +49,10 @@ def build(study: Study, params: dict[str, Any], *, given: bool = False) -> Secti
     )
 
 
-def describe_trials(photos: str, *, online: bool, given: bool) -> str:
-    """What every trial has of its own."""
-    others = f"weights, batch order and {'augmentation' if online else 'copies'}"
+def describe_trials(photos: str, params: dict[str, Any], *, given: bool) -> str:
+    """What every trial has of its own; all that start from pretrained weights start from the same."""
+    weights = "" if params["model.weights"] else "weights, "
+    others = f"{weights}batch order and {'augmentation' if is_online(params) else 'copies'}"
     if given:
         return f"all trials train and test on the same {photos}, as the source divides them, each with its own {others}"
     return f"every trial has its own test {photos}, {others}"
