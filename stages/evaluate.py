@@ -31,7 +31,7 @@ from stages.evaluation.predictions import (
 )
 from stages.evaluation.record import EvaluationRecord, get_metrics_path
 from stages.evaluation.robustness import Predict, compute_robustness
-from stages.model.dataset import Examples, load_images, prepare
+from stages.model.dataset import load_images
 from stages.model.device import make_deterministic, select_device, set_threads
 from stages.model.features import split_model
 from stages.model.network import load_model, predict_logits
@@ -76,7 +76,7 @@ def main() -> None:
     CopyPredictionTable.save(Path(f"metrics/copies/{trial}.csv"), tabulate_copies(copies, on_copies, class_names))
 
     for arm, run in runs.items():
-        log(records[arm], run, compute_accuracies(robustness, arm), images)
+        log(records[arm], run, compute_accuracies(robustness, arm))
         print(f"evaluate: trial {trial}, {arm}: {len(test):,} test photos, {records[arm].count_correct():,} correct")
 
 
@@ -115,10 +115,9 @@ def load_predict(run: TrainRecord) -> Predict:
     return lambda images: compute_softmax(predict_logits(trained, make_inputs(images), run.network, device).numpy())
 
 
-def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float], images: Examples) -> None:
+def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float]) -> None:
     """Add the results to the arm's MLflow run, or warn why they are not there."""
-    example = prepare(images.inputs[:2], run.network).contiguous()
-    if reason := tracking.attempt(partial(log_evaluation, record, run, accuracies, example)):
+    if reason := tracking.attempt(partial(log_evaluation, record, run, accuracies)):
         print(
             f"warning: {run.arm}, trial {run.trial} is not logged: {reason}. Once the tracking server is back, "
             f"`dvc repro --force --single-item evaluate@{run.trial}` logs it.",

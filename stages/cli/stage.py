@@ -1,7 +1,6 @@
 """How a stage runs as a command: its arguments, and how it ends - quietly, with one message, or by a signal."""
 
 import argparse
-import ctypes
 import gc
 import os
 import signal
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from io import TextIOWrapper
 
 from stages.runtime.errors import UserError
+from stages.runtime.parent import end_with_parent
 
 
 def parse_trial(description: str | None) -> int:
@@ -28,7 +28,7 @@ def run_stage(main: Callable[[], None]) -> None:
     """
     gc.freeze()  # what is loaded by now stays until the end
     signal.signal(signal.SIGTERM, _raise_system_exit)
-    _end_with_parent()
+    end_with_parent()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is written, as a terminal does
     name = os.environ.get("DVC_STAGE", "").split("@")[0] or getattr(sys.modules["__main__"].__spec__, "name", "")
@@ -38,18 +38,7 @@ def run_stage(main: Callable[[], None]) -> None:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-
-
-def _end_with_parent() -> None:
-    """Have Linux send SIGTERM when DVC dies, so that no stage goes on unseen beside the next `dvc repro`.
-
-    DVC may be dead by now, as imports take seconds. It starts stages in its own process group, and init has another.
-    """
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, see prctl(2)
-    if os.getppid() != parent or ("DVC_STAGE" in os.environ and os.getpgid(parent) != os.getpgrp()):
-        raise SystemExit(128 + signal.SIGTERM)
+    gc.freeze()  # else Python looks through all that was loaded for garbage once more, for half a second
 
 
 def _raise_system_exit(signum: int, _frame: object) -> None:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ TIMM = "timm/"
 
 def check_name(name: str) -> None:
     """Raise UserError, with similar names, unless there is such a classifier."""
-    known = list_names(name)
+    known = list_names(name.startswith(TIMM))
     if name not in known:
         near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.5))
         raise UserError(
@@ -26,9 +26,10 @@ def check_name(name: str) -> None:
         )
 
 
-def list_names(name: str) -> list[str]:
-    """All classifiers of the library that ``name`` belongs to; of timm, also those with the tag of their weights."""
-    if name.startswith(TIMM):
+@cache
+def list_names(of_timm: bool) -> list[str]:
+    """All classifiers of torchvision, or of timm; of timm, also those with the tag of their weights."""
+    if of_timm:
         import timm  # most need none of its thousand models
 
         return [TIMM + known for known in [*timm.list_models(), *timm.list_pretrained()]]

@@ -26,9 +26,12 @@ class Machine(Record):
 
 
 def list_differences(before: Machine, now: Machine) -> list[str]:
-    """What differs between two machines, such as ``threads 2 -> 8``; of flags only those that one of them lacks."""
+    """What differs between two machines, such as ``threads 2 -> 8``; of flags only those that one of them lacks.
+
+    A library that only one of them used belongs to another network, and is no difference.
+    """
     left, right = (flatten(machine.model_dump(exclude={"cpu_flags"})) for machine in (before, now))
-    found = [f"{key} {left.get(key)} -> {right.get(key)}" for key in left | right if left.get(key) != right.get(key)]
+    found = [f"{key} {left[key]} -> {right[key]}" for key in left if key in right and left[key] != right[key]]
     flags = sorted(set(before.cpu_flags.split()) ^ set(now.cpu_flags.split()))
     return found + ([f"processor features {' '.join(flags)}"] if flags else [])
 

@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -21,14 +20,11 @@ from stages.tracking.workspace import describe_workspace
 DRAWINGS = " (drawings)"
 
 
-def log_evaluation(
-    metrics: EvaluationRecord, run: TrainRecord, robustness: dict[str, float], example: torch.Tensor
-) -> None:
+def log_evaluation(metrics: EvaluationRecord, run: TrainRecord, robustness: dict[str, float]) -> None:
     """Add the results to the MLflow run that made the model, or to a new one when the server has none.
 
     Args:
         metrics: of the model. run: what was trained. robustness: accuracy under each operation.
-        example: normalized float32 `[2, 3, H, W]`.
     """
     replay_journals()
     client = open_store()
@@ -42,7 +38,9 @@ def log_evaluation(
         sync_journal(restore_journal(run, history))
     tracked = find()
     folder = get_model_dir(run.arm, run.trial)
-    runs.store_model(client, tracked, lambda: load_model(folder, run).eval(), example, run.machine.versions)
+    runs.store_model(
+        client, tracked, lambda: load_model(folder, run).eval(), run.network.image_size, run.machine.versions
+    )
     describe_photos(client, tracked, metrics)
     results = {f"evaluate/{key}": value for key, value in metrics if isinstance(value, float)}
     results |= {f"robustness/{operation}": accuracy for operation, accuracy in robustness.items()}

@@ -31,7 +31,7 @@ def store_model(
     client: MlflowClient,
     run: Run,
     load_model: Callable[[], "torch.nn.Module"],
-    example: "torch.Tensor",
+    size: int,
     versions: dict[str, str],
 ) -> None:
     """Log a model to the run that made it, unless it is there: in PyTorch's exported form, without pickled code.
@@ -40,7 +40,7 @@ def store_model(
         client: of the tracking server.
         run: that has ended; its end time is preserved.
         load_model: gives it, on the CPU, in evaluation mode.
-        example: normalized float32 `[2, 3, H, W]`; two of them, so that the batch size stays free.
+        size: of the images that it takes, in pixels.
         versions: of the libraries that the model needs.
     """
     if run.data.tags.get(STORED_TAG) == run.data.tags[MODEL_TAG]:
@@ -49,6 +49,7 @@ def store_model(
     from mlflow.models import infer_signature
 
     model = load_model()
+    example = torch.zeros(2, 3, size, size)  # two gray images, for the shapes; with one the batch size would be fixed
     with torch.inference_mode():
         signature = infer_signature(example.numpy(), model(example).numpy())
     try:

@@ -24,6 +24,7 @@ from stages.tracking import store
 from stages.tracking.journal import FILES, JOURNAL, Journal, load_journal, remove_journal, sync_journal
 from stages.tracking.workspace import describe_workspace, read_upstream_md5s
 
+SYNC_EVERY_S = 1.0  # epochs of a head alone take less than logging them
 OUTAGE_BUDGET_S = 4.0  # failures that a training waits for in all; the last request may take 5 more
 
 
@@ -40,14 +41,18 @@ class TrackedRun:
     journal: Journal
     run_id: str = ""
     synced: bool = False
+    synced_at: float = 0.0
     outage_s: float = 0.0
     monitor: SystemMetricsMonitor | None = None
 
     def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Log the metrics of an epoch, once; epochs count from 1."""
+        """Log the metrics of an epoch, once; epochs count from 1. Those that pass in no time are logged together."""
         if str(epoch) not in self.journal.epochs:
             self.journal.add_epoch(epoch, metrics)
-            self.sync()
+            if self.synced and time.monotonic() < self.synced_at + SYNC_EVERY_S:
+                self.write_journal()
+            else:
+                self.sync()
 
     def log_file(self, data: bytes, path: str) -> None:
         """Keep bytes until the next sync, as an artifact of the run."""
@@ -66,8 +71,13 @@ class TrackedRun:
 
     def sync(self) -> None:
         """Write the journal, then log what the server lacks."""
-        write_json(self.folder / JOURNAL, asdict(self.journal))
+        self.write_journal()
         self.synced = self.attempt(self._sync)
+        self.synced_at = time.monotonic()
+
+    def write_journal(self) -> None:
+        """Keep on disk what is to be logged."""
+        write_json(self.folder / JOURNAL, asdict(self.journal))
 
     def attempt(self, action: Callable[[], object]) -> bool:
         """Log something while the outage budget lasts. Returns whether it was done."""
@@ -117,6 +127,8 @@ def track_run(home: Path, journal: Journal) -> Iterator[TrackedRun]:
         yield tracked
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        if tracked.synced:
+            tracked.sync()  # epochs since the last time
         tracked.synced = tracked.synced and tracked.attempt(lambda: _terminate(tracked.run_id, status))
         tracked.stop_monitor()
         raise

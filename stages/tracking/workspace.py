@@ -18,7 +18,8 @@ def describe_workspace() -> dict[str, str]:
 def read_upstream_md5s(paths: list[str]) -> dict[str, str]:
     """Tags ``md5:<path>`` with the hash that DVC knows each input by, as far as dvc.lock has it."""
     lock = Path("dvc.lock")
-    stages = yaml.safe_load(lock.read_text()).get("stages", {}) if lock.exists() else {}
+    # ten times as fast as safe_load, which with fifty trials would take seconds
+    stages = yaml.load(lock.read_text(), yaml.CSafeLoader).get("stages", {}) if lock.exists() else {}
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     return {f"md5:{path}": outs[path] for path in paths if path in outs}
 

@@ -183,3 +183,11 @@ def test_a_machine_is_its_processor_and_what_that_can_do(monkeypatch: pytest.Mon
     assert machines[0].cpu_name == "Intel Xeon"
     assert machines[0].cpu_flags.split()[1:] == ["amx_bf16", "avx512_f", "l2_cache_size=2097152"]
     assert list_differences(*machines) == ["processor features amx_bf16"]
+
+
+def test_another_network_with_a_library_of_its_own_is_no_other_machine() -> None:
+    device = select_device("fp32")
+    one, other = device.describe("resnet50"), device.describe("timm/resnet18")
+    assert list_differences(one, other) == list_differences(other, one) == []
+    other.versions["torch"] = "1.0"
+    assert list_differences(one, other) == [f"versions.torch {one.versions['torch']} -> 1.0"]

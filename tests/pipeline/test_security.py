@@ -223,7 +223,7 @@ def test_stored_model_holds_no_pickled_code(workspace: Path) -> None:
     client.set_terminated(run.info.run_id)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten()).eval()
     versions = {"torch": torch.__version__.split("+")[0], "torchvision": "0"}
-    runs.store_model(client, client.get_run(run.info.run_id), lambda: model, torch.rand(2, 3, 8, 8), versions)
+    runs.store_model(client, client.get_run(run.info.run_id), lambda: model, 8, versions)
     stored = workspace / "mlartifacts"
     assert len(list(stored.rglob("model.pt2"))) == 1
     for _, data in find_pickles(stored):

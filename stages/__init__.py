@@ -1,0 +1,8 @@
+"""The stages of the pipeline, and what they are made of."""
+
+import os
+
+from stages.runtime.handover import ADDRESS, hand_over
+
+if ADDRESS in os.environ:  # set by stages/cli/preload.py
+    hand_over(os.environ.pop(ADDRESS))

@@ -1,0 +1,149 @@
+"""Run a command, such as `dvc repro`, whose stages start with their slow libraries loaded.
+
+A stage that trains only a head has half a second of work, and takes five to import torch, MLflow and scikit-learn. This
+process imports them once, while DVC looks what there is to do; from then on every stage is a fork of it, in the folder
+and with the environment and streams that DVC gave the stage. Our own modules are imported anew by each, so that what
+runs is the code on disk. Without this process, or before it is ready, stages run as they do under plain `dvc repro`.
+
+Command python -m stages.cli.preload dvc repro
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from contextlib import suppress
+
+from stages.runtime.handover import ADDRESS
+
+OWN = ("ablation", "stages")
+MODULES = (
+    "stages.tracking",  # before MLflow, which reads the environment when it is imported
+    *(f"stages.{stage}" for stage in ("split", "augment", "train", "evaluate", "report")),
+    "stages.tracking.comparison",
+    "timm",
+    "alembic.command",
+    "git",
+    "mlflow.pyfunc",
+    "mlflow.pytorch",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "torch._functorch.aot_autograd",
+    "torch.export._trace",
+)
+"""What stages import sooner or later."""
+
+
+def main() -> None:
+    """Run the command; in a fork, a stage."""
+    connection = wait_for_stage(sys.argv[1:])
+    arguments = adopt(connection)
+    if stage := os.fork():
+        supervise(stage, connection)
+    connection.close()
+    for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
+        del sys.modules[name]
+    sys.argv = arguments
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+def wait_for_stage(command: list[str]) -> socket.socket:
+    """Start the command, import the libraries, and return in a fork for every stage; end as the command ends."""
+    folder = tempfile.mkdtemp()
+    address = f"{folder}/socket"
+    process = subprocess.Popen(command, env=os.environ | {ADDRESS: address})
+
+    def reap(*_: object) -> None:
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == process.pid:
+                shutil.rmtree(folder)
+                os._exit(get_exit_status(status))
+            if pid == 0:
+                return
+
+    usual = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),  # the command ends by it, and we with the command
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+        signal.SIGCHLD: signal.signal(signal.SIGCHLD, reap),
+    }
+    reap()  # it may have ended before
+    load_libraries()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        while True:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                break
+            connection.close()
+    for number, action in usual.items():
+        signal.signal(number, action)
+    return connection
+
+
+def load_libraries() -> None:
+    """Import what stages need; when that fails, leave it to them to say so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for name in MODULES:
+                importlib.import_module(name)
+        except Exception:
+            while True:
+                signal.pause()
+    gc.freeze()
+
+
+def adopt(connection: socket.socket) -> list[str]:
+    """Take on the streams, folder and environment of the process that DVC started. Returns: what follows its ``-m``."""
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    with connection.makefile("rb") as lines:
+        command = json.loads(lines.readline())
+    os.chdir(command["cwd"])
+    os.environ.clear()
+    os.environ.update(command["env"])
+    sys.path[0] = command["cwd"]
+    return list(command["arguments"])
+
+
+def supervise(stage: int, connection: socket.socket) -> None:
+    """Tell the process that DVC started how the stage ends; end the stage when that process does."""
+    running = threading.Event()
+    running.set()
+
+    def watch() -> None:
+        with suppress(OSError):
+            connection.recv(1)
+        if running.is_set():
+            os.kill(stage, signal.SIGTERM)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage has it as well
+    threading.Thread(target=watch, daemon=True).start()
+    os.waitid(os.P_PID, stage, os.WEXITED | os.WNOWAIT)  # until then the number belongs to nobody else
+    running.clear()
+    status = get_exit_status(os.waitpid(stage, 0)[1])
+    with suppress(OSError):
+        connection.sendall(bytes([status]))
+    os._exit(status)
+
+
+def get_exit_status(status: int) -> int:
+    """As a shell reports it: 128 and the signal for a process that a signal has ended."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Stages forked from a process with their libraries loaded: they run, end and die as those that DVC starts alone do."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PROBE = """
+import hashlib, os, subprocess, sys, time
+from pathlib import Path
+from stages.cli.stage import run_stage
+from stages.runtime.errors import UserError
+
+def main():
+    try:
+        print("started", flush=True)
+        {action}
+    finally:
+        print("cleaned up")
+
+if __name__ == "__main__":
+    run_stage(main)
+"""
+
+TRAIN = """
+        import torch
+        from torch import nn
+        from stages.model.device import make_deterministic, set_threads
+        make_deterministic(); set_threads(2); torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+        images, classes = torch.rand(64, 3, 32, 32), torch.arange(64) % 2
+        model(images)
+        optimizer = torch.optim.Adam(model.parameters())
+        for _ in range(5):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), classes).backward()
+            optimizer.step()
+        print(hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest())
+"""
+
+# like DVC, a program that starts stages by a shell: it tells the address, and ends with its input
+COMMAND = ["sh", "-c", 'until [ -S "$STAGES_PRELOADED" ]; do sleep 0.1; done; echo "$STAGES_PRELOADED"; cat; exit 7']
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of a process that is ready."""
+    command = [sys.executable, "-m", "stages.cli.preload", *COMMAND]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+        assert process.wait(timeout=10) == 7, "it ends as its command does"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Start a stage of another workspace, with the action and the preloading process's address, if any."""
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def start(action: str, address: str = "", **options: str) -> "subprocess.Popen[str]":
+        (tmp_path / "stages/probe.py").write_text(PROBE.format(action=action.strip()))
+        environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"} | options
+        environment |= {"STAGES_PRELOADED": address} if address else {}
+        command = [sys.executable, "-m", "stages.probe", "--trial", "3"]
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "pass",
+        'raise UserError("no photos. Add some.")',
+        "sys.exit(3)",
+        "subprocess.run(['sh', '-c', 'echo of a process of its own; exit 4'], check=False)",
+        "print(sys.argv[1:], Path.cwd(), os.environ['WORD'], sys.modules['__main__'].__spec__.name, __name__)",
+        "print('on the terminal', sys.stdin.isatty(), sorted(set(os.environ) - {'LC_CTYPE'}))",
+        "import atexit; atexit.register(print, 'at exit')",
+        TRAIN,
+    ],
+)
+def test_a_stage_does_the_same_as_one_that_starts_alone(start: Start, address: str, action: str) -> None:
+    alone = start(action, WORD="größe")
+    expected = (*alone.communicate(timeout=60), alone.returncode)
+    forked = start(action, address, WORD="größe")
+    assert (*forked.communicate(timeout=60), forked.returncode) == expected
+
+
+def test_libraries_are_loaded_and_our_code_is_what_is_on_disk(start: Start, address: str) -> None:
+    loaded = "print([name in sys.modules for name in ('torch', 'mlflow', 'sklearn', 'stages.train')])"
+    assert start(loaded).communicate(timeout=60)[0] == "started\n[False, False, False, False]\ncleaned up\n"
+    assert start(loaded, address).communicate(timeout=60)[0] == "started\n[True, True, True, False]\ncleaned up\n"
+    assert start("print('edited')", address).communicate(timeout=60)[0] == "started\nedited\ncleaned up\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback(start: Start, address: str) -> None:
+    _, err = (process := start("1 / 0", address)).communicate(timeout=60)
+    assert process.returncode == 1
+    assert "ZeroDivisionError" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_the_process_that_dvc_started(start: Start, address: str, number: signal.Signals) -> None:
+    with start("time.sleep(60); print('went on')", address) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "cleaned up\n", "the pipe ends when the stage, too, has ended"
+    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL)
+
+
+def test_a_stage_that_is_killed_is_reported(start: Start, address: str) -> None:
+    out, err = (process := start("os.kill(os.getpid(), 9)", address)).communicate(timeout=60)
+    assert (out, err, process.returncode) == ("started\n", "", 137)
+
+
+def test_where_nobody_is_ready_a_stage_runs_alone(start: Start, tmp_path: Path) -> None:
+    out, err = (process := start("pass", f"{tmp_path}/socket")).communicate(timeout=60)
+    assert (out, err, process.returncode) == ("started\ncleaned up\n", "", 0)
+
+
+INTERRUPTED = """
+until [ -S "$STAGES_PRELOADED" ]; do sleep 0.1; done
+cd {workspace} && exec {python} -m stages.probe
+"""
+
+
+def test_ctrl_c_ends_the_stage_once_and_all_else_after_it(start: Start, tmp_path: Path) -> None:
+    start("pass").communicate(timeout=60)
+    probe = tmp_path / "stages/probe.py"
+    probe.write_text(PROBE.format(action="time.sleep(60)").replace("print(", "time.sleep(0.3); print("))
+    shell = INTERRUPTED.format(workspace=tmp_path, python=sys.executable)
+    command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (out, err, process.returncode) == ("cleaned up\n", "", 130)
+
+
+def test_a_command_that_ends_at_once_is_not_kept_waiting() -> None:
+    program = "import importlib, sys, time; import stages.cli.preload as p; sys.argv = ['', 'sh', '-c', 'exit 5']; "
+    command = [sys.executable, "-c", program + "importlib.import_module = lambda _: time.sleep(50); p.main()"]
+    process = subprocess.run(command, cwd=ROOT, timeout=20, check=False)
+    assert process.returncode == 5
+
+
+def test_a_library_that_cannot_be_loaded_costs_nothing_else() -> None:
+    program = "import sys; import stages.cli.preload as p; sys.argv = ['', 'sh', '-c', 'sleep 1; exit 6']; "
+    command = [sys.executable, "-c", program + "p.MODULES = ['none']; p.main()"]
+    process = subprocess.run(command, cwd=ROOT, timeout=20, check=False, capture_output=True)
+    assert (process.returncode, process.stdout, process.stderr) == (6, b"", b"")
+
+
+def test_loading_the_libraries_does_not_start_cuda() -> None:
+    """A fork cannot use a GPU that the process before it has used."""
+    program = """
+import torch
+from stages.cli.preload import load_libraries
+calls = []
+for name in ("_cuda_init", "_cuda_getDeviceCount"):
+    setattr(torch._C, name, lambda *_, name=name: calls.append(name) or 0)
+load_libraries()
+print(calls)
+torch.cuda.is_available()
+print(bool(calls))
+"""
+    out = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert out == "[]\nTrue\n"
