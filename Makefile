@@ -20,7 +20,7 @@ repro: $(READY) ## run the pipeline, only what is out of date, and print the ver
 	@# a tarball has no git, and DVC must be configured for that
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@# before DVC deletes the results of a stage whose params it then cannot read
-	@commands=$$(python -m stages.cli.before_repro) && python -m stages.cli.preload sh -c "$$commands"
+	@python -m stages.cli.preload sh -c 'commands=$$(python -m stages.cli.before_repro) && eval "$$commands"'
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 
 ablation: repro ## train with each augmentation operation alone, and all but one, and rank them

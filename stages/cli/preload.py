@@ -22,8 +22,9 @@ import tempfile
 import threading
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
-from stages.runtime.handover import ADDRESS
+from stages.runtime.handover import ADDRESS, GREETING, READY
 
 OWN = ("ablation", "stages")
 MODULES = (
@@ -76,10 +77,11 @@ def wait_for_stage(command: list[str]) -> socket.socket:
         signal.SIGCHLD: signal.signal(signal.SIGCHLD, reap),
     }
     reap()  # it may have ended before
-    load_libraries()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
+        load_libraries(listener)
+        Path(address + READY).touch()
         while True:
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -90,14 +92,15 @@ def wait_for_stage(command: list[str]) -> socket.socket:
     return connection
 
 
-def load_libraries() -> None:
-    """Import what stages need; when that fails, leave it to them to say so."""
+def load_libraries(listener: socket.socket) -> None:
+    """Import what stages need; when that fails, turn them away, and leave it to them to say so."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             for name in MODULES:
                 importlib.import_module(name)
         except Exception:
+            listener.close()
             while True:
                 signal.pause()
     gc.freeze()
@@ -105,6 +108,7 @@ def load_libraries() -> None:
 
 def adopt(connection: socket.socket) -> list[str]:
     """Take on the streams, folder and environment of the process that DVC started. Returns: what follows its ``-m``."""
+    connection.sendall(GREETING)
     _, streams, _, _ = socket.recv_fds(connection, 1, 3)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

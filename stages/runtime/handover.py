@@ -10,18 +10,23 @@ from pathlib import Path
 from stages.runtime.parent import end_with_parent
 
 ADDRESS = "STAGES_PRELOADED"  # the environment variable that names the process's socket
+READY = ".ready"  # ending of a file beside the socket, which is there when the libraries are loaded
+PATIENT = ("stages.train", "stages.evaluate", "ablation.train")  # these need as long to load torch themselves
+GREETING = b"+"
 
 
 def hand_over(address: str) -> None:
     """Have ``python -m module ...``, which this process was started as, run over there, and end as it ends.
 
-    Returns when nobody is there, or not yet: then this process runs it.
+    Returns when nobody is there, or would be too late: then this process runs it.
     """
-    if sys.orig_argv[1:2] != ["-m"]:
+    if sys.orig_argv[1:2] != ["-m"] or not (sys.orig_argv[2] in PATIENT or Path(address + READY).exists()):
         return
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(address)
+        if connection.recv(1) != GREETING:
+            return
     except OSError:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the other process as well: it is in the same group

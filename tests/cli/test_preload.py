@@ -46,7 +46,11 @@ TRAIN = """
 """
 
 # like DVC, a program that starts stages by a shell: it tells the address, and ends with its input
-COMMAND = ["sh", "-c", 'until [ -S "$STAGES_PRELOADED" ]; do sleep 0.1; done; echo "$STAGES_PRELOADED"; cat; exit 7']
+COMMAND = [
+    "sh",
+    "-c",
+    'until [ -e "$STAGES_PRELOADED.ready" ]; do sleep 0.1; done; echo "$STAGES_PRELOADED"; cat; exit 7',
+]
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -134,7 +138,7 @@ def test_where_nobody_is_ready_a_stage_runs_alone(start: Start, tmp_path: Path) 
 
 
 INTERRUPTED = """
-until [ -S "$STAGES_PRELOADED" ]; do sleep 0.1; done
+until [ -e "$STAGES_PRELOADED.ready" ]; do sleep 0.1; done
 cd {workspace} && exec {python} -m stages.probe
 """
 
@@ -163,21 +167,32 @@ def test_a_command_that_ends_at_once_is_not_kept_waiting() -> None:
 
 
 def test_a_library_that_cannot_be_loaded_costs_nothing_else() -> None:
-    program = "import sys; import stages.cli.preload as p; sys.argv = ['', 'sh', '-c', 'sleep 1; exit 6']; "
+    shell = f"{sys.executable} -m stages.train --help >/dev/null; exit 6"  # a stage that would wait for them
+    program = f"import sys; import stages.cli.preload as p; sys.argv = ['', 'sh', '-c', '{shell}']; "
     command = [sys.executable, "-c", program + "p.MODULES = ['none']; p.main()"]
-    process = subprocess.run(command, cwd=ROOT, timeout=20, check=False, capture_output=True)
+    process = subprocess.run(command, cwd=ROOT, timeout=60, check=False, capture_output=True)
     assert (process.returncode, process.stdout, process.stderr) == (6, b"", b"")
+
+
+def test_a_stage_that_loads_torch_waits_for_the_process_that_is_loading_it(start: Start, tmp_path: Path) -> None:
+    start("print('mlflow' in sys.modules)").communicate(timeout=60)
+    (tmp_path / "stages/probe.py").rename(tmp_path / "stages/train.py")
+    shell = f"cd {tmp_path} && exec {sys.executable} -m stages.train"
+    command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
+    process = subprocess.run(command, cwd=ROOT, timeout=60, check=True, capture_output=True, text=True)
+    assert process.stdout == "started\nTrue\ncleaned up\n"
 
 
 def test_loading_the_libraries_does_not_start_cuda() -> None:
     """A fork cannot use a GPU that the process before it has used."""
     program = """
+import socket
 import torch
 from stages.cli.preload import load_libraries
 calls = []
 for name in ("_cuda_init", "_cuda_getDeviceCount"):
     setattr(torch._C, name, lambda *_, name=name: calls.append(name) or 0)
-load_libraries()
+load_libraries(socket.socket())
 print(calls)
 torch.cuda.is_available()
 print(bool(calls))
