@@ -91,7 +91,7 @@ def run_evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]
     tracked = {}
     runs = {arm: make_run(arm=arm) for arm in evaluate.ARMS}
 
-    def log(metrics: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float], example: torch.Tensor) -> None:
+    def log(metrics: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float]) -> None:
         tracked[metrics.arm] = accuracies
 
     for arm, run in runs.items():
