@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # without bytecode every start costs seconds
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro ablation test slow ui smoke doctor audit study readme calibration requirements
+.PHONY: help repro settle ablation test slow ui smoke doctor audit study readme calibration requirements
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -22,6 +22,10 @@ repro: $(READY) ## run the pipeline, only what is out of date, and print the ver
 	@# before DVC deletes the results of a stage whose params it then cannot read
 	@python -m stages.cli.preload sh -c 'commands=$$(python -m stages.cli.before_repro) && eval "$$commands"'
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
+
+settle: $(READY) ## run trials as report.looks plans, until the answer is clear (BUDGET=2h: or that is spent)
+	@[ -e .git ] || dvc config --local core.no_scm true
+	@python -m stages.cli.settle $(BUDGET)
 
 ablation: repro ## train with each augmentation operation alone, and all but one, and rank them
 	@[ -e .git ] || dvc --cd ablation config --local core.no_scm true

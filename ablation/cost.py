@@ -13,6 +13,7 @@ from stages.cli.params import load_params
 from stages.cli.stage import run_stage
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
 from stages.runtime.errors import UserError
+from stages.runtime.progress import format_duration
 
 
 def main() -> None:
@@ -42,13 +43,6 @@ def describe_cost(trainings: int, seconds: float | None) -> str:
         f"{trainings} to do at about {format_duration(seconds)} each, as the augmented arm took here: "
         f"about {format_duration(trainings * seconds)}. Ctrl-C stops; the next make ablation goes on"
     )
-
-
-def format_duration(seconds: float) -> str:
-    """``45 s``, ``6 min``, ``3.2 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def find_seconds(trial: int) -> float | None:

@@ -293,10 +293,10 @@ LEARNERS = (
 HALVES = Learner("nearest neighbour: two halves of the features", fit_half, True)
 
 
-def run_learner(learner: Learner, photos: int, rng: np.random.Generator) -> Values:
+def run_learner(learner: Learner, photos: int, rng: np.random.Generator, trials: int = max(TRIALS)) -> Values:
     """One study on a dataset of its own: the difference of correct predictions `[T, N]`."""
     x, y = draw_dataset(photos, rng)
-    tested = draw_tested(photos, max(TRIALS), rng)
+    tested = draw_tested(photos, trials, rng)
     values = np.full(tested.shape, np.nan)
     with config_context(assume_finite=True, skip_parameter_validation=True):  # checks take half of the time
         for trial, test in enumerate(tested):

@@ -12,7 +12,7 @@ import csv
 import sys
 from pathlib import Path
 
-from stages.cli.params import load_params
+from stages.cli.params import Params, load_params
 from stages.cli.stage import run_stage
 from stages.cli.starts import find_replaced_weights
 from stages.runtime.root import find_root
@@ -27,7 +27,11 @@ REPRO = "dvc repro"
 
 def main() -> None:
     """Check params.yaml and print the commands; note that there are photographs, which `dvc pull` may have brought."""
-    params = load_params()
+    print(" && ".join(list_commands(load_params())))
+
+
+def list_commands(params: Params) -> list[str]:
+    """What runs whatever is out of date, DVC's own knowledge and ours together."""
     commands = []
     if archive := check_photos(params.fetch):
         commands += [f"{REPRO} --force fetch"]
@@ -36,7 +40,7 @@ def main() -> None:
         # alone, as --force holds for all stages before them too; these must be up to date then
         commands += [f"{REPRO} augment", f"{REPRO} --force --single-item {' '.join(stages)}"]
         print(f"{params.model.weights} is not the file that models began with: training again.", file=sys.stderr)
-    print(" && ".join([*commands, REPRO]))
+    return [*commands, REPRO]
 
 
 def check_photos(params: FetchParams) -> Path | None:

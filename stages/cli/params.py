@@ -45,6 +45,16 @@ class Params(Section):
         return trials
 
     @model_validator(mode="after")
+    def _are_as_many_as_planned(self) -> Self:
+        looks = self.report.looks
+        if looks and len(self.trials) not in looks:
+            raise ValueError(
+                f"report.looks plans looks after {', '.join(map(str, looks))} trials, and trials lists "
+                f"{len(self.trials)}: run `make settle`, which lists as many as the next look takes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _have_both_sides(self) -> Self:
         subset = self.fetch.subset
         if self.split.scheme == "given" and isinstance(subset, str) and subset.lower() != "all":
@@ -57,7 +67,7 @@ class Params(Section):
 
 def load_params(path: Path = PARAMS) -> Params:
     """Read and check params.yaml. Raises UserError naming file, section, key and what is allowed."""
-    found = _read_yaml(path)
+    found = read_yaml(path)
     try:
         return Params.model_validate(found)
     except ValidationError as error:
@@ -87,7 +97,8 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """The file's content, unchecked. Raises UserError when it is not YAML."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -1,5 +1,6 @@
 """The answer to the question whether augmentation helps, in numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.comparison.looks import Look, take_looks
 from stages.comparison.power import find_pairs_needed, find_photos_needed, find_trials_needed
 from stages.comparison.statistics import (
+    LEVEL,
     Estimate,
     Interval,
     Values,
@@ -48,6 +51,7 @@ class Answer:
     """``difference``: in accuracy, augmented less original; of one trial it is about its two models only.
 
     ``photos``: distinct test photos. ``trials_needed``, ``photos_needed``: what would settle an open question.
+    ``plan``: the numbers of trials at which looks are planned, empty without a plan; ``looks``: those taken.
     """
 
     verdict: Verdict
@@ -57,12 +61,24 @@ class Answer:
     photos: int
     trials_needed: int | None
     photos_needed: int | None
+    plan: Sequence[int] = ()
+    looks: Sequence[Look] = ()
+
+    @property
+    def level(self) -> float:
+        """Of the difference's interval."""
+        return self.looks[-1].level if self.looks else LEVEL
 
 
-def answer_question(study: Study, margin: float) -> Answer:
-    """Compare the arms. One trial never settles it: it cannot show how much trials vary."""
+def answer_question(study: Study, margin: float, plan: Sequence[int] | None = None) -> Answer:
+    """Compare the arms. One trial never settles it: it cannot show how much trials vary.
+
+    ``plan``: as in `Answer`; it has as many trials as the study, and then the last look's interval.
+    """
     gains = study.gains
-    difference, trials = estimate_difference(gains), len(study.trials)
+    looks = take_looks(gains, plan, margin) if plan else []
+    difference = looks[-1].difference if looks else estimate_difference(gains)
+    trials = len(study.trials)
     verdict = decide(difference.interval, margin) if trials > 1 else "cannot tell"
     settled = verdict != "cannot tell"
     if trials == 1:
@@ -80,6 +96,8 @@ def answer_question(study: Study, margin: float) -> Answer:
         photos=gains.shape[1],
         trials_needed=None if settled or trials == 1 else find_trials_needed(gains, margin),
         photos_needed=photos_needed,
+        plan=plan or (),
+        looks=looks,
     )
 
 
@@ -127,6 +145,7 @@ def compute_comparison(study: Study, answer: Answer) -> dict[str, Any]:
             "low": round(difference.interval.low, 6),
             "high": round(difference.interval.high, 6),
             "p": round(difference.p, 6),
+            **({"level": round(answer.level, 6)} if answer.plan else {}),
         },
         "verdict": answer.verdict,
     }

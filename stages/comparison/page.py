@@ -11,7 +11,17 @@ from stages.base.files import replace_dir, write_bytes
 from stages.comparison import figures
 from stages.comparison.answer import Answer
 from stages.comparison.blocks import Section, list_charts
-from stages.comparison.sections import labs, probabilities, provenance, robustness, scores, training, trials, work
+from stages.comparison.sections import (
+    labs,
+    looks,
+    probabilities,
+    provenance,
+    robustness,
+    scores,
+    training,
+    trials,
+    work,
+)
 from stages.comparison.sections import verdict as verdicts
 from stages.comparison.study import Study
 from stages.photos.origin import describe_source
@@ -48,17 +58,20 @@ def complete_params(params: dict[str, Any]) -> dict[str, Any]:
     return EARLIER | {"model.image_size": params.get("train.image_size")} | params
 
 
-def build_report(study: Study, answer: Answer, params: dict[str, Any], gallery: list[Section]) -> Report:
+def build_report(
+    study: Study, answer: Answer, params: dict[str, Any], gallery: list[Section], history: str = ""
+) -> Report:
     """Put the sections in order.
 
     ``params``: with dotted names. ``gallery``: sections of photographs, which only the page shows; none where the
-    photographs are not at hand.
+    photographs are not at hand. ``history``: what earlier looks do to the verdict, in words.
     """
     known = complete_params(params)
     given = known["split.scheme"] == "given"
     photos, several = "pictures" if study.is_sample else "photos", "s" * (answer.trials > 1)
     optional = [
-        verdicts.build(study, answer, given=given),
+        verdicts.build(study, answer, history, given=given),
+        looks.build(study, answer),
         work.build(study, known, given=given),
         *gallery,
         trials.build(study, answer.difference, given=given),

@@ -102,7 +102,7 @@ def load_published(folder: Path) -> tuple[Study, dict[str, Any]]:
 def render_published(folder: Path) -> None:
     """Write comparison.json, report.md, report.html and figures/ beside the two files."""
     study, params = load_published(folder)
-    answer = answer_question(study, params["report.margin"])
+    answer = answer_question(study, params["report.margin"], params.get("report.looks"))
     write_json(folder / "comparison.json", compute_comparison(study, answer))
     report = build_report(study, answer, params, gallery=[])
     save_report(report, folder / "report.md", folder / "report.html", folder / "figures")

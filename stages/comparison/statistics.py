@@ -1,12 +1,13 @@
 """Is a difference between the arms more than noise? Pure functions over counts and per-photo values.
 
-Accuracies, differences and margins are fractions; intervals are two-sided at 95 %. The method of the headline interval,
-`estimate_mean`, was chosen by simulation: docs/calibration.md compares it with the textbook's.
+Accuracies, differences and margins are fractions; intervals are two-sided, at 95 % unless a level is given. That of the
+headline, `estimate_mean`, was chosen by simulation: docs/calibration.md compares it with the textbook's methods.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -126,7 +127,7 @@ def check_values(values: Values) -> None:
         raise ValueError("a value is infinite: it has no average")
 
 
-def estimate_mean(values: Values, bound: float = 1.0) -> Estimate:
+def estimate_mean(values: Values, bound: float = 1.0, level: float = LEVEL) -> Estimate:
     """Mean over trials and photos, when new trials and new photos would both bring other values.
 
     Its interval is the widest of three, each centred on the mean:
@@ -134,49 +135,87 @@ def estimate_mean(values: Values, bound: float = 1.0) -> Estimate:
     * as trials differ: ± t error, the error that of two crossed clusters, trials and photos (Cameron, Gelbach & Miller
       2011, J Bus Econ Stat 29:238), trials + photos - cells of `compute_variance`, but at least trials; Student's t has
       T - 1 degrees of freedom;
-    * as photos differ: ± 1.96 sqrt(photos), once one test of +``bound`` and one of -``bound`` are added for each time
-      that a photo was tested (after Bonett & Price 2012, J Educ Behav Stat 37:479);
-    * as if nothing had happened on any photo: Tango's interval then, ± 1.96² / (N + 1.96²), times ``bound``.
+    * as photos differ: ± z sqrt(photos), z being 1.96 at 95 %, once one test of +``bound`` and one of -``bound`` are
+      added for each time that a photo was tested (after Bonett & Price 2012, J Educ Behav Stat 37:479);
+    * as if nothing had happened on any photo: Tango's interval then, ± z² / (N + z²), times ``bound``.
 
-    The last two keep few photos, all alike, from claiming certainty. The interval excludes 0 exactly when p < 0.05.
+    The last two keep few photos, all alike, from claiming certainty. The interval excludes 0 exactly when p is below
+    1 - ``level``.
 
     Args:
         values: `[T, N]`, T at least 2.
         bound: the largest value that a photo can have; 0 where there is no largest, as of a loss.
+        level: of the interval.
 
     Raises:
         ValueError: fewer than two trials, a trial without a value, an infinite value or one beyond ``bound``.
     """
+    spread = measure_spread(values, bound)
+    return Estimate(spread.mean, spread.compute_interval(level), spread.compute_p(level))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean and its standard errors, as trials and as photos differ; ``photos``: how many. See `estimate_mean`."""
+
+    mean: float
+    between: float
+    within: float
+    freedom: int
+    photos: int
+    bound: float
+
+    def compute_interval(self, level: float) -> Interval:
+        """Of the mean."""
+        half = max(
+            compute_reach(self.freedom, level) * self.between,
+            compute_reach(math.inf, level) * self._compute_within(level),
+        )
+        limit = self.bound or math.inf
+        return Interval(max(self.mean - half, -limit), min(self.mean + half, limit))
+
+    def compute_p(self, level: float) -> float:
+        """Two-sided, of the mean's being 0; of few photos it depends on the level that it is compared with."""
+        return max(
+            _compute_p(self.mean, self.between, self.freedom),
+            _compute_p(self.mean, self._compute_within(level), math.inf),
+        )
+
+    def _compute_within(self, level: float) -> float:
+        floor = float(compute_floor(np.array(self.photos), level))
+        return max(self.within, floor * self.bound / compute_reach(math.inf, level))
+
+
+def measure_spread(values: Values, bound: float) -> Spread:
+    """What `estimate_mean` needs of values `[T, N]`; raises as it does."""
     if len(values) < 2:
         raise ValueError("one trial says nothing on how trials differ")
     variance = compute_variance(values)
     if bound and np.nanmax(np.abs(values)) > bound:
         raise ValueError(f"a value is beyond ±{bound}")
-    mean, freedom, limit = float(np.nanmean(values)), len(values) - 1, bound or math.inf
-    between = math.sqrt(max(variance.trials + variance.photos - variance.cells, variance.trials))
-    within = _compute_photo_error(values, variance.photos, bound)
-    half = max(compute_reach(freedom) * between, Z * within)
-    p = max(_compute_p(mean, between, freedom), _compute_p(mean, within, math.inf))
-    return Estimate(mean, Interval(max(mean - half, -limit), min(mean + half, limit)), p)
-
-
-def _compute_photo_error(values: Values, variance: float, bound: float) -> float:
     total, photos = int(np.isfinite(values).sum()), count_photos(values)
     added = 2 * total / photos * bool(bound)
-    return max(
-        math.sqrt(variance * total**2 + added * bound**2) / (total + added),
-        float(compute_floor(np.array(photos))) * bound / Z,
+    return Spread(
+        mean=float(np.nanmean(values)),
+        between=math.sqrt(max(variance.trials + variance.photos - variance.cells, variance.trials)),
+        within=math.sqrt(variance.photos * total**2 + added * bound**2) / (total + added),
+        freedom=len(values) - 1,
+        photos=photos,
+        bound=bound,
     )
 
 
-def compute_floor(photos: Counts) -> Floats:
+def compute_floor(photos: Counts, level: float = LEVEL) -> Floats:
     """Half of Tango's interval when nothing happened on any of so many photos."""
-    return np.asarray(Z**2 / (photos + Z**2), dtype=np.float64)
+    z = compute_reach(math.inf, level)
+    return np.asarray(z**2 / (photos + z**2), dtype=np.float64)
 
 
-def compute_reach(freedom: float) -> float:
-    """Half of a 95 % interval of Student's t, in standard errors."""
-    return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+@cache
+def compute_reach(freedom: float, level: float = LEVEL) -> float:
+    """Half of an interval of Student's t, in standard errors; the normal distribution's with infinite freedom."""
+    share = (1 + level) / 2
+    return float(stats.norm.ppf(share) if math.isinf(freedom) else stats.t.ppf(share, freedom))
 
 
 def _compute_p(mean: float, error: float, freedom: float) -> float:

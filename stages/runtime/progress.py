@@ -31,3 +31,10 @@ def describe_epoch(epoch: int, epochs: int, row: dict[str, float]) -> str:
         f"  epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {row['train/loss']:.4f}  "
         f"test accuracy {row['test/accuracy']:.3f}{speed}"
     )
+
+
+def format_duration(seconds: float) -> str:
+    """``45 s``, ``6 min``, ``3.2 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,6 +10,7 @@ import pytest
 from ablation import cost
 from stages.model.record import RUN_FILE, get_model_dir
 from stages.runtime.errors import UserError
+from stages.runtime.progress import format_duration
 from stages.tracking import journal
 from tests.conftest import change_params
 from tests.support.records import make_run
@@ -66,4 +67,4 @@ def test_what_dvc_cannot_read_ends_with_one_message(
     [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5399, "90 min"), (5400, "1.5 h")],
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
-    assert cost.format_duration(seconds) == text
+    assert format_duration(seconds) == text

@@ -25,9 +25,9 @@ def make_answer(
     high: float,
     *,
     trials: int = 5,
-    needed: tuple[int | None, ...] = (9, 400),
+    needed: tuple[int | None, int | None] = (9, 400),
 ) -> Answer:
-    return Answer(verdict, Estimate(mean, Interval(low, high), 0.04), 0.02, trials, 1400, *needed)
+    return Answer(verdict, Estimate(mean, Interval(low, high), 0.04), 0.02, trials, 1400, needed[0], needed[1])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_the_verdict_of_several_trials_says_what_it_is_about(trials: int, said: 
         ((None, None), "both more trials and more photos"),
     ],
 )
-def test_needs_of_an_open_question(needed: tuple[int | None, ...], sentence: str) -> None:
+def test_needs_of_an_open_question(needed: tuple[int | None, int | None], sentence: str) -> None:
     assert describe_need(make_answer("cannot tell", 0.01, -0.03, 0.05, needed=needed)) == (
         f"By a rough estimate from these 5 trials, settling it takes {sentence}; "
         "a true difference smaller than the one seen takes more."

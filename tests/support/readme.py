@@ -26,7 +26,7 @@ def render_results() -> str:
     better, studies = [], {}
     for name, label in STUDIES.items():
         study, params = load_published(ROOT / "docs/study" / name)
-        answer, studies[name] = answer_question(study, params["report.margin"]), study
+        answer, studies[name] = answer_question(study, params["report.margin"], params.get("report.looks")), study
         shares = {arm: estimate_share(study.correct[arm]) for arm in ARMS}
         baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
         better.append(f"{name_better(shares, baseline).rsplit(' ', 1)[0]} under `{name}`")

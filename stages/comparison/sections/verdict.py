@@ -17,10 +17,11 @@ QUESTION = "Does augmentation help this classifier, or is it noise?"
 MANY = 30  # rows beyond which the forest plot names only some
 
 
-def build(study: Study, answer: Answer, *, given: bool = False) -> Section:
+def build(study: Study, answer: Answer, history: str = "", *, given: bool = False) -> Section:
     """The paragraphs under the verdict, and the difference of every trial.
 
-    ``given``: all trials train and test on the same photos, as the source divides them.
+    ``history``: what earlier looks do to the verdict, in words. ``given``: all trials train and test on the same
+    photos, as the source divides them.
     """
     shares = {arm: estimate_share(study.correct[arm]) for arm in ARMS}
     baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
@@ -28,13 +29,15 @@ def build(study: Study, answer: Answer, *, given: bool = False) -> Section:
     pooled = answer.difference if answer.trials > 1 else None
     title = (
         f"Difference in accuracy, augmented − original, with 95 % intervals, "
-        f"{'each trial and all trials together' if pooled else 'of the trial'}; gray: the margin of "
-        f"±{100 * answer.margin:g} percentage points"
+        f"{'each trial and all trials together' if pooled else 'of the trial'}"
+        f"{f', the latter at {100 * answer.level:.4g} % as planned for this look' if answer.looks else ''}; "
+        f"gray: the margin of ±{100 * answer.margin:g} percentage points"
     )
     return Section(
         "",
         [
             Text(" ".join(filter(None, [describe_baseline(shares, baseline), describe_scope(answer, given=given)]))),
+            *([Text(history)] if history else []),
             Chart("forest", plot_forest(trials, pooled, answer.margin), title),
             Text(" ".join(filter(None, [describe_counts(study), describe_need(answer)]))),
             Text(describe_budget(study)),
@@ -46,7 +49,7 @@ def describe_verdict(answer: Answer) -> str:
     """The verdict in one sentence, with the interval, the photos and the trials it rests on."""
     points, interval = format_signed(100 * answer.difference.mean, 1), answer.difference.interval
     basis = f"{answer.photos:,} test photos, {answer.trials} trial{'s' * (answer.trials > 1)}"
-    ends = f"95 % interval {format_points(interval)}"
+    ends = f"{name_level(answer)} interval {format_points(interval)}"
     small = "" if max(abs(interval.low), abs(interval.high)) > answer.margin else ", less than the margin"
     match answer.verdict:
         case "helps":
@@ -64,6 +67,12 @@ def describe_verdict(answer: Answer) -> str:
             f"({ends}; {basis})."
         )
     return f"Cannot tell: {points} percentage points of accuracy, which may be noise ({ends}; {basis})."
+
+
+def name_level(answer: Answer) -> str:
+    """The level of the verdict's interval, and the look it belongs to: ``95 %``, ``look 2 of 3, 98.75 %``."""
+    look = f"look {len(answer.looks)} of {len(answer.plan)}, " if answer.looks else ""
+    return f"{look}{100 * answer.level:.4g} %"
 
 
 def describe_scope(answer: Answer, *, given: bool = False) -> str:
@@ -134,6 +143,8 @@ def describe_need(answer: Answer) -> str:
         )
     if answer.verdict != "cannot tell":
         return ""
+    if len(answer.looks) < len(answer.plan):
+        return f"The next look is planned after {answer.plan[len(answer.looks)]} trials: `make settle` runs them."
     trials = f"{answer.trials_needed:,} trials on these photos" if answer.trials_needed else ""
     photos = f"{answer.trials} trials with {format_rough(answer.photos_needed)} photos" if answer.photos_needed else ""
     needed = " or ".join(filter(None, [trials, photos]))

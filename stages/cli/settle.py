@@ -1,0 +1,159 @@
+"""Run trials look by look, as report.looks plans, until the answer is clear, the plan ends or the budget is spent.
+
+Sets ``trials`` in params.yaml to what the next look takes, runs what `make repro` runs, and reads the verdict. It can
+be ended at any time, and goes on where it was.
+
+Command python -m stages.cli.settle 2h   (make settle BUDGET=2h)
+"""
+
+import argparse
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stages.cli.before_repro import list_commands
+from stages.cli.params import PARAMS, load_params, read_yaml
+from stages.cli.stage import run_stage
+from stages.runtime.errors import UserError
+from stages.runtime.progress import format_duration
+
+COMPARISON = Path("metrics/comparison.json")
+OPEN = "cannot tell"
+
+
+def main() -> None:
+    """Take the looks that are left."""
+    budget = parse_budget(parse_args().budget)
+    deadline = time.monotonic() + budget
+    set_trials(find_start(read_yaml(PARAMS)))
+    params = load_params()
+    looks = params.report.looks
+    if looks is None:
+        raise UserError(
+            "report.looks in params.yaml is null: there is no plan. Set it to the numbers of trials to look after, "
+            "such as [5, 10, 20], before the first trial."
+        )
+    seconds: float | None = None  # a trial
+    for look in looks[looks.index(len(params.trials)) :]:
+        before = load_params().trials
+        set_trials(extend_trials(before, look))
+        new = count_stale()
+        print(announce(looks, look, new, seconds), flush=True)
+        left = deadline - time.monotonic()
+        if seconds is not None and new * seconds > left:
+            set_trials(before)
+            print(f"It does not fit into what is left of the budget, {format_duration(max(left, 0))}. {GO_ON}")
+            return
+        started = time.monotonic()
+        if not run_pipeline(left):
+            print(f"\nThe budget of {format_duration(budget)} is spent. {GO_ON}")
+            return
+        seconds = (time.monotonic() - started) / new if new else seconds
+        verdict = json.loads(COMPARISON.read_text())["verdict"]
+        if verdict != OPEN:
+            print(f"\nSettled after {look} trials: {verdict}.")
+            return
+    print(
+        f"\nAfter the last look, {looks[-1]} trials, the answer is still open; metrics/report.html says what it takes."
+    )
+
+
+GO_ON = "`make settle` goes on where it was; BUDGET=2h gives it two hours."
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("budget", nargs="?", default="", help="time to spend, such as 90m or 2h; no limit if not given")
+    return parser.parse_args()
+
+
+def parse_budget(text: str) -> float:
+    """Seconds; infinite if nothing is given. Raises UserError when it is no time."""
+    if not text:
+        return float("inf")
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?", text)
+    hours, minutes = (int(number or 0) for number in found.groups()) if found else (0, 0)
+    seconds = 3600 * hours + 60 * minutes
+    if not seconds:
+        raise UserError(f"BUDGET={text} is no time to spend. Give hours, minutes or both, such as 2h, 90m or 1h30m.")
+    return float(seconds)
+
+
+def find_start(found: Any) -> list[int]:
+    """The trials to begin with: those listed, and as many more as the next look takes; none if the file is invalid."""
+    try:
+        trials, looks = found["trials"], found["report"]["looks"]
+        next_look = next((look for look in looks if look >= len(trials)), len(trials))
+        return extend_trials(trials, next_look)
+    except (LookupError, TypeError):
+        return []  # load_params will say what is wrong
+
+
+def extend_trials(trials: list[int], number: int) -> list[int]:
+    """So many trials: these, then the next numbers."""
+    more: Iterable[int] = itertools.count(max(trials, default=-1) + 1)
+    return [*trials, *itertools.islice(more, max(number - len(trials), 0))]
+
+
+def set_trials(trials: list[int]) -> None:
+    """Change that list in params.yaml, and nothing else. Raises UserError when it is not written as a plain list."""
+    if not trials:
+        return
+    text = PARAMS.read_text(encoding="utf-8")
+    changed, count = re.subn(r"(?m)^trials:(?: *\[[\d, \n]*\]|(?:\n *- *\d+)+)", f"trials: {trials}", text)
+    if count != 1:
+        raise UserError(f"{PARAMS}: `make settle` lists trials itself. Write them as one line, such as trials: [0].")
+    if changed != text:
+        PARAMS.write_text(changed, encoding="utf-8")
+
+
+def count_stale() -> int:
+    """How many of the trials that params.yaml lists are not done, as DVC sees it."""
+    status = subprocess.run(["dvc", "status", "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        return len({name.partition("@")[2] for name in json.loads(status.stdout)} - {""})
+    except ValueError as error:  # DVC has said why
+        raise UserError("DVC cannot say what there is to do. Fix what it says above, then run again.") from error
+
+
+def announce(looks: list[int], look: int, new: int, seconds: float | None) -> str:
+    """What comes next, and what it will cost."""
+    cost = f", about {format_duration(new * seconds)}" if seconds and new else ""
+    work = f"{new} to run{cost}" if new else "all of them run already"
+    return f"\nLook {looks.index(look) + 1} of {len(looks)}: {look} trials, {work}."
+
+
+def run_pipeline(seconds: float) -> bool:
+    """Run what is out of date. Returns: whether it came to its end within so many seconds.
+
+    Raises SystemExit with its status when it fails; it has said why.
+    """
+    shell = " && ".join(list_commands(load_params()))
+    command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
+    with subprocess.Popen(command, process_group=0) as process:  # to interrupt all that it starts, as Ctrl-C would
+        try:
+            status = process.wait(None if seconds == float("inf") else max(seconds, 0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            return False
+        except BaseException:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            raise
+    if status:
+        raise SystemExit(status)
+    return True
+
+
+if __name__ == "__main__":
+    run_stage(main)

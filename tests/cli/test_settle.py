@@ -1,0 +1,134 @@
+"""Look by look: what is run next, what it costs, and that a real plan is followed to its end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.cli.params import PARAMS, load_params, read_yaml
+from stages.cli.settle import announce, extend_trials, find_start, parse_budget, set_trials
+from stages.runtime.errors import UserError
+from tests.conftest import change_params
+from tests.support.clone import SMALL, build_env, call, make_clone
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("", float("inf")), ("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("1m", 60)]
+)
+def test_a_budget_is_time(text: str, seconds: float) -> None:
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "0h", "0m", "2", "h", "-1h", "2d", "1.5h", "30m1h", " "])
+def test_a_budget_of_nothing_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=f"BUDGET={re.escape(text)} is no time to spend"):
+        parse_budget(text)
+
+
+@pytest.mark.parametrize(
+    ("trials", "looks", "start"),
+    [
+        ([0], [5, 10], [0, 1, 2, 3, 4]),
+        ([7, 3], [5, 10], [7, 3, 8, 9, 10]),
+        ([0, 1, 2, 3, 4], [5, 10], [0, 1, 2, 3, 4]),
+        ([0, 1, 2, 3, 4, 5], [5, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (list(range(12)), [5, 10], list(range(12))),
+    ],
+)
+def test_it_begins_at_the_next_look(trials: list[int], looks: list[int], start: list[int]) -> None:
+    assert find_start({"trials": trials, "report": {"looks": looks}}) == start
+
+
+@pytest.mark.parametrize("found", [None, [], {}, {"trials": [0]}, {"trials": ["a"], "report": {"looks": [5]}}])
+def test_an_invalid_file_is_left_to_the_check_of_params(found: object) -> None:
+    assert find_start(found) == []
+
+
+def test_only_the_line_of_trials_changes(workspace: Path) -> None:
+    before = PARAMS.read_text()
+    set_trials(extend_trials(load_params().trials, 7))
+    after = PARAMS.read_text()
+    assert read_yaml(PARAMS)["trials"] == list(range(7))
+    differing = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert len(differing) == 1
+    assert differing[0][0].partition("#")[2] == differing[0][1].partition("#")[2], "the comment stays"
+
+
+@pytest.mark.parametrize("written", ["trials:\n- 0\n- 1", "trials:\n  - 0", "trials: [0,\n  1]", "trials: []"])
+def test_trials_are_found_however_they_are_written(written: str, workspace: Path) -> None:
+    PARAMS.write_text(PARAMS.read_text().replace("trials: [0]", written))
+    set_trials([0, 1, 2])
+    assert load_params().trials == [0, 1, 2]
+    assert "\ntrials: [0, 1, 2]" in PARAMS.read_text()
+
+
+@pytest.mark.parametrize("written", ["trials: [0]  # one\ntrials: [1]", "trials:\n  # first\n  - 0", "'trials': [0]"])
+def test_trials_in_any_other_form_are_left_alone(written: str, workspace: Path) -> None:
+    PARAMS.write_text(PARAMS.read_text().replace("trials: [0]", written))
+    before = PARAMS.read_text()
+    with pytest.raises(UserError, match="Write them as one line"):
+        set_trials([0, 1])
+    assert PARAMS.read_text() == before
+
+
+@pytest.mark.parametrize("looks", [[], [4, 10], [5, 5], [10, 5], [5, 0], ["5"], 5, [5.0]])
+def test_looks_that_are_no_plan_are_refused(looks: object, workspace: Path) -> None:
+    change_params({"report.looks": looks, "trials": [0, 1, 2, 3, 4]})
+    with pytest.raises(UserError, match=r"report\.looks"):
+        load_params()
+
+
+def test_trials_between_two_looks_are_refused(workspace: Path) -> None:
+    change_params({"report.looks": [5, 10], "trials": list(range(7))})
+    with pytest.raises(UserError, match="looks after 5, 10 trials, and trials lists 7: run `make settle`"):
+        load_params()
+
+
+def test_a_look_is_announced_with_its_cost() -> None:
+    assert announce([5, 10, 20], 10, 5, 27.0) == "\nLook 2 of 3: 10 trials, 5 to run, about 2 min."
+    assert announce([5, 10, 20], 5, 5, None) == "\nLook 1 of 3: 5 trials, 5 to run."
+    assert announce([5, 10, 20], 5, 0, None) == "\nLook 1 of 3: 5 trials, all of them run already."
+
+
+SETTLE = f"{sys.executable} -m stages.cli.settle"
+PLANNED = SMALL | {
+    "train.epochs": 1,
+    "augment.copies": 1,
+    "augment.operations": {"hflip": {}},
+    "augment.operations_per_copy": 1,
+    "evaluate.robustness": False,
+    "model.name": "mobilenet_v3_small",
+    "report.looks": [5, 6],
+}
+
+
+@pytest.mark.slow
+def test_a_plan_is_followed_to_its_end(tmp_path: Path) -> None:
+    folder = make_clone(tmp_path / "project", PLANNED)
+    with subprocess.Popen(
+        [sys.executable, "-m", "stages.cli.settle"], cwd=folder, env=build_env(folder), start_new_session=True
+    ) as process:
+        while not (folder / "models/augmented/1/run.json").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+    said = call(folder, SETTLE)
+    assert "Look 1 of 2: 5 trials, 5 to run." in said
+    assert re.search(r"Look 2 of 2: 6 trials, 1 to run, about \d+ s\.", said)
+    comparison = json.loads((folder / "metrics/comparison.json").read_text())
+    assert comparison["trials"] == 6 or comparison["verdict"] != "cannot tell"
+    assert "After the last look, 6 trials" in said or "Settled after" in said
+    report = (folder / "metrics/report.md").read_text()
+    assert "look 2 of 2, " in report
+    assert "## Planned looks" in report
+    assert "declared or changed" not in report
+    seen = json.loads((folder / "metrics/looks.json").read_text())["questions"]
+    assert list(seen.values()) == [[{"trials": trials, "plan": [5, 6]} for trials in (5, 6)]]
+    assert "all of them run already" in call(folder, SETTLE), "it ends where it ended"

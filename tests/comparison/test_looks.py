@@ -1,0 +1,131 @@
+"""Planned looks: levels that add up, looks that do not depend on later trials, and what the report says of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.comparison.answer import Answer, answer_question
+from stages.comparison.blocks import Chart, Table, Text
+from stages.comparison.history import SeenLook, describe_history, load_history
+from stages.comparison.looks import compute_levels, take_looks
+from stages.comparison.sections import looks as section
+from stages.comparison.sections.verdict import describe_need, describe_verdict
+from stages.comparison.statistics import Values, estimate_mean
+from stages.comparison.study import Study
+from stages.runtime.errors import UserError
+from tests.support.studies import make_study
+
+PLAN = [5, 10, 20]
+
+
+def make_gains(trials: int, share: float, photos: int = 140, seed: int = 0) -> Values:
+    """Every photo tested once in five trials; gained in ``share`` of the tests, lost in 5 %."""
+    rng = np.random.default_rng(seed)
+    values = rng.choice([1.0, 0.0, -1.0], p=[share, 0.95 - share, 0.05], size=(trials, photos))
+    return np.where(np.arange(photos) % 5 == np.arange(trials)[:, None] % 5, values, np.nan)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=6))
+def test_levels_spend_five_percent_in_all(steps: list[int]) -> None:
+    plan = [5 + sum(steps[: index + 1]) for index in range(len(steps))]
+    spent = [1 - level for level in compute_levels(plan)]
+    assert sum(spent) == pytest.approx(0.05)
+    assert all(part > 0 for part in spent)
+
+
+def test_levels_of_the_documentation() -> None:
+    assert compute_levels(PLAN) == pytest.approx([0.9875, 0.9875, 0.975])
+    assert compute_levels([10]) == pytest.approx([0.95]), "one look is no other than a fixed number of trials"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0, 0.4), st.integers(0, 9))
+def test_a_look_does_not_know_what_comes_after_it(share: float, seed: int) -> None:
+    gains = make_gains(20, share, seed=seed)
+    early = [look for trials in PLAN for look in take_looks(gains[:trials], PLAN, 0.02)[-1:]]
+    assert take_looks(gains, PLAN, 0.02) == early
+    for look in early:
+        wide, usual = look.difference.interval, estimate_mean(gains[: look.trials]).interval
+        assert wide.low <= usual.low <= usual.high <= wide.high
+
+
+@given(st.floats(0.5, 0.999), st.integers(0, 9))
+def test_the_interval_excludes_zero_exactly_when_p_is_below_what_the_level_leaves(level: float, seed: int) -> None:
+    found = estimate_mean(make_gains(5, 0.15, seed=seed), level=level)
+    assert (not found.interval.contains(0)) == (found.p < 1 - level)
+
+
+def make_answer(trials: int, share: float) -> tuple[Study, Answer]:
+    gains = make_gains(trials, share)
+    original = np.where(np.isfinite(gains), (gains < 0).astype(float), np.nan)
+    study = make_study(original, original + gains)
+    return study, answer_question(study, 0.02, PLAN)
+
+
+def test_the_verdict_names_its_look_and_its_level() -> None:
+    study, answer = make_answer(5, 0.4)
+    assert answer.verdict == "helps"
+    assert "(look 1 of 3, 98.75 % interval +" in describe_verdict(answer)
+    assert answer.difference == estimate_mean(study.gains, level=0.9875)
+
+
+def test_an_open_answer_names_the_next_look() -> None:
+    _, answer = make_answer(10, 0.05)
+    assert answer.verdict == "cannot tell"
+    assert describe_need(answer) == "The next look is planned after 20 trials: `make settle` runs them."
+    _, last = make_answer(20, 0.07)
+    assert "next look" not in describe_need(last)
+
+
+def test_the_section_shows_looks_that_were_taken_and_those_that_were_not() -> None:
+    study, answer = make_answer(10, 0.4)
+    found = section.build(study, answer)
+    assert found is not None
+    text, chart, table = found.blocks
+    assert isinstance(text, Text)
+    assert isinstance(chart, Chart)
+    assert isinstance(table, Table)
+    assert [row[:3] for row in table.rows] == [["1", "5", "98.75 %"], ["2", "10", "98.75 %"], ["3", "20", ""]]
+    assert [row[-1] for row in table.rows] == ["helps", "helps", "not taken"]
+    assert "The look after 5 trials had settled it" in text.text
+    assert section.build(study, answer_question(study, 0.02)) is None
+
+
+def note(path: Path, looks: list[tuple[int, list[int] | None]], question: str = "q") -> list[SeenLook]:
+    """Each as a run of its own."""
+    for trials, plan in looks:
+        load_history(path).add(question, trials, plan).save(path)
+    return load_history(path).questions.get(question, [])
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ([(1, None), (5, None)], ""),
+        ([(5, None), (5, None)], ""),
+        ([(5, PLAN), (10, PLAN), (20, PLAN)], ""),
+        ([(5, None), (10, None), (20, None)], "looked at before, after 5 and 10 trials, without a plan"),
+        ([(5, None), (5, PLAN)], "declared or changed after looks at 5 trials"),
+        ([(5, [5, 10]), (10, [5, 10]), (10, PLAN), (20, PLAN)], "declared or changed after looks at 5 and 10 trials"),
+    ],
+)
+def test_looks_outside_a_plan_are_told(looks: list[tuple[int, list[int] | None]], said: str, tmp_path: Path) -> None:
+    found = describe_history(note(tmp_path / "looks.json", looks))
+    assert (said in found) if said else not found
+
+
+def test_each_question_has_its_own_looks(tmp_path: Path) -> None:
+    path = tmp_path / "looks.json"
+    assert note(path, [(5, None)], "one") == [SeenLook(trials=5, plan=None)]
+    assert note(path, [(10, None)], "other") == [SeenLook(trials=10, plan=None)]
+    assert "after 5 trials" in describe_history(note(path, [(10, None)], "one"))
+
+
+def test_a_damaged_history_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "looks.json"
+    path.write_text("{}")
+    with pytest.raises(UserError, match=r"looks\.json cannot be used.*Restore it with git"):
+        load_history(path)
