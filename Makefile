@@ -89,8 +89,9 @@ study: $(READY) ## render the published studies of docs/study/ again
 readme: $(READY) ## regenerate the results table of README.md from docs/study/
 	@python -m tests.support.readme
 
-calibration: $(READY) ## simulate studies with a known truth and write docs/calibration.md (about five minutes)
+calibration: $(READY) ## simulate studies with a known truth: docs/calibration.md and docs/looks.md (15 minutes)
 	@python -m benchmarks.calibration
+	@python -m benchmarks.looks
 
 requirements: $(READY) ## pin the packages of requirements.in again, with hashes
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stages.comparison.looks import Look, take_looks
-from stages.comparison.power import find_pairs_needed, find_photos_needed, find_trials_needed
+from stages.comparison.power import find_detectable, find_pairs_needed, find_photos_needed, find_trials_needed
 from stages.comparison.statistics import (
     LEVEL,
     Estimate,
@@ -31,19 +31,22 @@ HEADLINE = ["accuracy", "macro_f1", "weighted_f1", "log_loss"]
 class Baseline:
     """What is reached without looking at a photo.
 
-    ``accuracy``: of always predicting the most common class. ``log_loss`` (nats), ``brier``: of always predicting each
-    class with its share as its probability; with C classes of equal size ln C and 1 - 1/C.
+    ``accuracy``: of always predicting the most common class. ``log_loss`` (nats), ``brier``, ``p_true`` (the mean
+    probability of the true class): of always predicting each class with its share as its probability; with C classes of
+    equal size ln C, 1 - 1/C and 1/C.
     """
 
     accuracy: float
     log_loss: float
     brier: float
+    p_true: float
 
 
 def compute_baseline(targets: "pd.Series[str]") -> Baseline:
     """From the classes of the test photos."""
     shares = targets.value_counts(normalize=True).to_numpy()
-    return Baseline(float(shares.max()), float(shares @ np.log(1 / shares)), float(1 - shares @ shares))
+    alike = float(shares @ shares)
+    return Baseline(float(shares.max()), float(shares @ np.log(1 / shares)), 1 - alike, alike)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Answer:
     """``difference``: in accuracy, augmented less original; of one trial it is about its two models only.
 
     ``photos``: distinct test photos. ``trials_needed``, ``photos_needed``: what would settle an open question.
+    ``detectable``: the true difference that would be found with a probability of 80 %; of one trial None.
     ``plan``: the numbers of trials at which looks are planned, empty without a plan; ``looks``: those taken.
     """
 
@@ -61,6 +65,7 @@ class Answer:
     photos: int
     trials_needed: int | None
     photos_needed: int | None
+    detectable: float | None = None
     plan: Sequence[int] = ()
     looks: Sequence[Look] = ()
 
@@ -96,6 +101,7 @@ def answer_question(study: Study, margin: float, plan: Sequence[int] | None = No
         photos=gains.shape[1],
         trials_needed=None if settled or trials == 1 else find_trials_needed(gains, margin),
         photos_needed=photos_needed,
+        detectable=find_detectable(gains, looks[-1].level if looks else LEVEL) if trials > 1 else None,
         plan=plan or (),
         looks=looks,
     )

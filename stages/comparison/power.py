@@ -18,20 +18,23 @@ from stages.comparison.statistics import (
     Z,
     compute_floor,
     compute_midps,
+    compute_reach,
     compute_variance,
     count_photos,
+    measure_spread,
 )
 
 POWER = 0.8  # probability of finding a difference that is there
+MOST_TRIALS = 40  # on one dataset; for more, docs/looks.md shows no coverage
 
 
 def find_trials_needed(values: Values, margin: float) -> int | None:
     """Trials on the same photos that would settle what ``values`` `[T, N]` leave inconclusive, as far as they show.
 
     Settled: either an interval no wider than the margin, which always gives a verdict, or a difference as large as
-    the one seen, found with a probability of 80 %. None when no number of trials up to 1,000 is enough. As long as no
-    photo has been tested twice, nothing shows what a second test of it would repeat: the number is then the least that
-    it can be.
+    the one seen, found with a probability of 80 %. None when no number of trials up to `MOST_TRIALS` is enough. As long
+    as no photo has been tested twice, nothing shows what a second test of it would repeat: the number is then the least
+    that it can be.
 
     Raises:
         ValueError: fewer than two trials, or one without a value.
@@ -39,7 +42,7 @@ def find_trials_needed(values: Values, margin: float) -> int | None:
     parts, mean, tested = _measure(values)
     photos = max(parts.photos - parts.cells, 0.0)  # what stays, however often the same photos are tested
     rest = max(parts.trials, parts.cells) * len(values)
-    more = np.arange(len(values) + 1, 1001)
+    more = np.arange(len(values) + 1, MOST_TRIALS + 1)
     return _find_first(more, _settles(rest / more + photos, more, np.array(tested), mean, margin))
 
 
@@ -50,6 +53,17 @@ def find_photos_needed(values: Values, margin: float) -> int | None:
     rest = max(parts.photos, parts.cells) * tested
     more = _list_round_numbers(tested + 1)
     return _find_first(more, _settles(rest / more + trials, np.array(len(values)), more, mean, margin))
+
+
+def find_detectable(values: Values, level: float = LEVEL) -> float:
+    """The true difference that trials and photos like ``values`` `[T, N]` find with a probability of 80 %.
+
+    Raises ValueError as `measure_spread` does.
+    """
+    spread = measure_spread(values, 1)
+    wide = (compute_reach(spread.freedom, level) + float(stats.t.ppf(POWER, spread.freedom))) * spread.between
+    narrow = (compute_reach(math.inf, level) + float(stats.norm.ppf(POWER))) * spread.within
+    return max(wide, narrow, float(compute_floor(np.array(spread.photos), level)))
 
 
 def _measure(values: Values) -> tuple[Variance, float, int]:

@@ -22,7 +22,7 @@ SCOPE = (
 )
 SAME = "all trials train and test on the same photos, as the source divides them, each with its own weights"
 LEFT_OUT = "Train photos left out, as near-duplicates of test photos or in a group with them: 4."
-FOLDS = "The verdict is about new trials on photos like these, not about training on another dataset."
+FOLDS = "The verdict is about sets of as many photos, drawn like these, and new trainings on them"
 
 
 def render(trials: list[int]) -> str:

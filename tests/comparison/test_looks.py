@@ -75,7 +75,7 @@ def test_the_verdict_names_its_look_and_its_level() -> None:
 def test_an_open_answer_names_the_next_look() -> None:
     _, answer = make_answer(10, 0.05)
     assert answer.verdict == "cannot tell"
-    assert describe_need(answer) == "The next look is planned after 20 trials: `make settle` runs them."
+    assert describe_need(answer).endswith(". The next look is planned after 20 trials: `make settle` runs them.")
     _, last = make_answer(20, 0.07)
     assert "next look" not in describe_need(last)
 

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss, recall_score
 
 from stages.comparison.answer import answer_question, compute_baseline, compute_comparison
+from stages.comparison.format import format_p
 from stages.comparison.sections.probabilities import (
-    compare_losses,
+    compare_scores,
     compute_calibration,
     compute_calibration_error,
-    compute_losses,
+    compute_scores,
+    tabulate_scores,
 )
 from stages.comparison.sections.robustness import build, compare_robustness
 from stages.comparison.sections.scores import compare_classes
@@ -202,21 +204,33 @@ def test_a_class_without_test_photos_has_no_recall() -> None:
 
 
 def test_losses_are_those_of_scikit_learn(study: Study) -> None:
-    table = compare_losses(study).set_index("score")
+    table = compare_scores(study).set_index("score")
     for arm in ARMS:
         answers = study.predictions[arm]
         p = answers[[f"p_{name}" for name in study.class_names]].to_numpy()
-        assert table.loc["log loss", arm] == pytest.approx(log_loss(answers["target"], p, labels=study.class_names))
-        assert table.loc["Brier score", arm] == pytest.approx(
+        assert table.loc["log_loss", arm] == pytest.approx(log_loss(answers["target"], p, labels=study.class_names))
+        assert table.loc["brier", arm] == pytest.approx(
             brier_score_loss(answers["target"], p, labels=study.class_names, scale_by_half=False)
         )
     for row in table.to_dict("records"):
         assert row["difference"].mean == pytest.approx(row["augmented"] - row["original"])
-        assert row["difference"].p <= row["p"] <= 1
 
 
-def test_of_one_trial_the_losses_have_no_interval() -> None:
-    assert compare_losses(make_study([1, 0, 1], [1, 1, 1]))["difference"].tolist() == [None, None]
+def test_the_probability_of_the_true_class_is_the_one_score_that_is_tested(study: Study) -> None:
+    table = compare_scores(study).set_index("score")
+    for arm in ARMS:
+        answers = study.predictions[arm]
+        given = [row[f"p_{row['target']}"] for row in answers.to_dict("records")]
+        assert table.loc["p_true", arm] == pytest.approx(np.mean(given))
+    curves = {arm: compute_calibration(study.predictions[arm], study.class_names) for arm in ARMS}
+    rows = tabulate_scores(study, curves).rows
+    p = compare_scores(study)["difference"].tolist()[0].p
+    assert [row[-1] for row in rows if row[-1] != "–"] == [format_p(p)]
+    assert rows[0][0] == "probability of the true class"
+
+
+def test_of_one_trial_the_scores_have_no_interval() -> None:
+    assert compare_scores(make_study([1, 0, 1], [1, 1, 1]))["difference"].tolist() == [None, None, None]
 
 
 @settings(deadline=None)
@@ -236,17 +250,17 @@ def test_baseline_is_what_scikit_learn_gives_for_the_shares(targets: list[str]) 
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_baseline_among_classes_of_equal_size(classes: int) -> None:
     baseline = compute_baseline(pd.Series(list("abcdefghij"[:classes]) * 7))
-    assert (baseline.accuracy, baseline.log_loss, baseline.brier) == pytest.approx(
-        (1 / classes, math.log(classes), 1 - 1 / classes)
+    assert (baseline.accuracy, baseline.log_loss, baseline.brier, baseline.p_true) == pytest.approx(
+        (1 / classes, math.log(classes), 1 - 1 / classes, 1 / classes)
     )
 
 
 def test_baseline_among_unequal_classes() -> None:
     """Photo i is of class i mod 3; of four photos two are of the first class."""
     right = np.array([[1, 0, 1, 1]])
-    losses = compare_losses(make_study(right, right, class_names=["a", "b", "c"])).set_index("score")
-    assert losses.loc["log loss", "baseline"] == pytest.approx(1.5 * math.log(2))
-    assert losses.loc["Brier score", "baseline"] == pytest.approx(1 - (1 / 4 + 1 / 16 + 1 / 16))
+    losses = compare_scores(make_study(right, right, class_names=["a", "b", "c"])).set_index("score")
+    assert losses.loc["log_loss", "baseline"] == pytest.approx(1.5 * math.log(2))
+    assert losses.loc["brier", "baseline"] == pytest.approx(1 - (1 / 4 + 1 / 16 + 1 / 16))
 
 
 @settings(deadline=None, max_examples=50)
@@ -254,7 +268,7 @@ def test_baseline_among_unequal_classes() -> None:
 def test_brier_score_of_two_classes_is_twice_that_of_the_second(rows: list[tuple[bool, float]]) -> None:
     dogs, p = (np.array(column) for column in zip(*rows, strict=True))
     answers = pd.DataFrame({"target": np.where(dogs, "dogs", "cats"), "p_cats": 1 - p, "p_dogs": p})
-    found = compute_losses(answers, ["cats", "dogs"])
+    found = compute_scores(answers, ["cats", "dogs"])
     assert found["brier"].mean() == pytest.approx(2 * brier_score_loss(dogs, p, pos_label=True))
     # a zero costs what scikit-learn lets it cost: 36 nats
     assert found["log_loss"].mean() == pytest.approx(log_loss(dogs, p, labels=[False, True]), abs=1e-12)

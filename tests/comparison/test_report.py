@@ -442,9 +442,10 @@ def test_unchanged_photos_have_no_adjusted_p(one: Report, several: Report) -> No
 
 def test_the_baseline_stands_beside_the_arms(one: Report, several: Report) -> None:
     for found, classes in ((one, 2), (several, 4)):
-        rows = {row[0]: row[3] for row in read_table(found.markdown, "lower is better")}
+        rows = {row[0]: row[3] for row in read_table(found.markdown, "score")}
         assert rows["log loss"] == f"{math.log(classes):.4f}"
         assert rows["Brier score"] == f"{1 - 1 / classes:.4f}"
+        assert rows["probability of the true class"] == f"{1 / classes:.4f}"
         sentence = f"always predicting the most common class, is at {100 / classes:.1f} %"
         assert found.markdown.count(sentence) == found.page.count(sentence) == 1
 

@@ -162,7 +162,7 @@ def test_both_arms_with_their_own_intervals() -> None:
 @pytest.mark.parametrize(("trials", "said"), [(1, False), (2, True)])
 def test_the_verdict_of_several_trials_says_what_it_is_about(trials: int, said: bool) -> None:
     text = describe_scope(make_answer("cannot tell", 0, 0, 0, trials=trials))
-    assert ("new trials on photos like these" in text) == said
+    assert ("sets of as many photos, drawn like these" in text) == said
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,9 @@ def test_the_verdict_of_several_trials_says_what_it_is_about(trials: int, said: 
 )
 def test_needs_of_an_open_question(needed: tuple[int | None, int | None], sentence: str) -> None:
     assert describe_need(make_answer("cannot tell", 0.01, -0.03, 0.05, needed=needed)) == (
-        f"By a rough estimate from these 5 trials, settling it takes {sentence}; "
-        "a true difference smaller than the one seen takes more."
+        f"By a rough estimate from these 5 trials, settling it takes {sentence}: then the interval excludes 0, if the "
+        "difference seen is the true one, or is too narrow to leave the question open."
+        + (" More photos also mean larger train sets, and with them perhaps another difference." if needed[1] else "")
     )
 
 

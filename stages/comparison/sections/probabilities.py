@@ -1,4 +1,4 @@
-"""Do the probabilities mean what they say? Losses and calibration."""
+"""Do the probabilities mean what they say? Scores of them, one of which is tested, and calibration."""
 
 from collections.abc import Mapping
 
@@ -12,19 +12,23 @@ from stages.comparison.answer import compute_baseline
 from stages.comparison.blocks import Chart, Section, Table
 from stages.comparison.figures import COLOURS, QUIET, WIDTH, styled
 from stages.comparison.format import format_p, format_signed
-from stages.comparison.statistics import adjust_holm, estimate_mean
+from stages.comparison.statistics import estimate_mean
 from stages.comparison.study import ARMS, Study, spread
 
 BINS = 10
-LOSSES = {"log_loss": "log loss", "brier": "Brier score"}
+SCORES = {"p_true": "probability of the true class", "brier": "Brier score", "log_loss": "log loss"}
+TESTED = "p_true"
+"""The one score that is tested beside the accuracy, chosen before any study: bounded, so that no single prediction can
+decide, and more sensitive than losses where models separate the classes better. Of a log loss the test would depend on
+where probabilities are clipped."""
 
 
 def build(study: Study) -> Section:
-    """The calibration curves, and a table of losses."""
+    """The calibration curves, and a table of scores."""
     curves = {arm: compute_calibration(table, study.class_names) for arm, table in study.predictions.items()}
     title = "Share of correct predictions, by the probability the model gave them; larger: more predictions"
     return Section(
-        "Probabilities", [Chart("calibration", plot_calibration(curves), title), tabulate_losses(study, curves)]
+        "Probabilities", [Chart("calibration", plot_calibration(curves), title), tabulate_scores(study, curves)]
     )
 
 
@@ -33,8 +37,8 @@ def get_probabilities(predictions: pd.DataFrame, class_names: list[str]) -> npt.
     return predictions[[f"p_{name}" for name in class_names]].to_numpy()
 
 
-def compute_losses(predictions: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
-    """Log loss (nats) and Brier score (0 to 2) of every prediction; lower is better.
+def compute_scores(predictions: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
+    """Of every prediction the true class's probability, and log loss (nats) and Brier score (0 to 2): lower is better.
 
     Brier 1950, Mon Weather Rev 78:1: the squared distance of the probabilities from the truth.
     """
@@ -42,9 +46,10 @@ def compute_losses(predictions: pd.DataFrame, class_names: list[str]) -> pd.Data
     truth = np.zeros_like(p)
     truth[np.arange(len(p)), pd.Index(class_names).get_indexer(pd.Index(predictions["target"]))] = 1
     smallest = np.finfo(np.float64).eps  # as scikit-learn's log_loss: a zero would cost infinitely much
-    likelihood = np.clip((p * truth).sum(axis=1), smallest, 1)
-    losses = {"log_loss": -np.log(likelihood), "brier": ((p - truth) ** 2).sum(axis=1)}
-    return pd.DataFrame(losses, index=predictions.index)
+    p_true = (p * truth).sum(axis=1)
+    loss = -np.log(np.clip(p_true, smallest, 1))
+    scores = {"p_true": p_true, "log_loss": loss, "brier": ((p - truth) ** 2).sum(axis=1)}
+    return pd.DataFrame(scores, index=predictions.index)
 
 
 def compute_calibration(predictions: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
@@ -65,46 +70,46 @@ def compute_calibration_error(calibration: pd.DataFrame) -> float:
     return float(np.average(gaps, weights=calibration["predictions"]))
 
 
-def compare_losses(study: Study) -> pd.DataFrame:
-    """A row per loss: mean of each arm and, of several trials, the difference; p-values adjusted (Holm).
+def compare_scores(study: Study) -> pd.DataFrame:
+    """A row per score: mean of each arm and, of several trials, the difference.
 
-    ``baseline``: the loss of always predicting the shares of the classes.
+    ``baseline``: the score of always predicting the shares of the classes.
     """
     baseline = compute_baseline(study.predictions["original"]["target"])
-    losses = {arm: compute_losses(table, study.class_names) for arm, table in study.predictions.items()}
+    scores = {arm: compute_scores(table, study.class_names) for arm, table in study.predictions.items()}
     rows = []
-    for key, label in LOSSES.items():
-        sides = {arm: spread(study.predictions[arm], losses[arm][key]) for arm in ARMS}
+    for key in SCORES:
+        sides = {arm: spread(study.predictions[arm], scores[arm][key]) for arm in ARMS}
         gaps = sides["augmented"] - sides["original"]
-        difference = estimate_mean(gaps, bound=0) if len(gaps) > 1 else None
+        difference = estimate_mean(gaps, bound=key == TESTED) if len(gaps) > 1 else None
         means = {arm: float(np.nanmean(values)) for arm, values in sides.items()}
-        rows.append({"score": label, **means, "baseline": getattr(baseline, key), "difference": difference})
-    table = pd.DataFrame(rows)
-    if table["difference"].notna().all():
-        table["p"] = adjust_holm([difference.p for difference in table["difference"]])
-    return table
+        rows.append({"score": key, **means, "baseline": getattr(baseline, key), "difference": difference})
+    return pd.DataFrame(rows)
 
 
-def tabulate_losses(study: Study, curves: Mapping[str, pd.DataFrame]) -> Table:
-    """How good the probabilities are; lower is better in all rows."""
+def tabulate_scores(study: Study, curves: Mapping[str, pd.DataFrame]) -> Table:
+    """How good the probabilities are."""
     rows = []
-    for row in compare_losses(study).to_dict("records"):
+    for row in compare_scores(study).to_dict("records"):
         difference, p = row["difference"], "–"
         gap = format_signed(row["augmented"] - row["original"], 4)
         if difference is not None:
             ends = (format_signed(end, 4) for end in (difference.interval.low, difference.interval.high))
-            gap, p = f"{gap} ({' to '.join(ends)})", format_p(row["p"])
-        rows.append([row["score"], *(f"{row[side]:.4f}" for side in (*ARMS, "baseline")), gap, p])
+            gap, p = f"{gap} ({' to '.join(ends)})", format_p(difference.p) if row["score"] == TESTED else "–"
+        rows.append([SCORES[row["score"]], *(f"{row[side]:.4f}" for side in (*ARMS, "baseline")), gap, p])
     errors = {arm: compute_calibration_error(curve) for arm, curve in curves.items()}
     gap = format_signed(errors["augmented"] - errors["original"], 4)
     rows.append(["expected calibration error", *(f"{errors[arm]:.4f}" for arm in ARMS), f"{0:.4f}", gap, "–"])
-    note = "Baseline: always predicting each class with its share of the test photos. " + (
-        "In brackets: 95 % interval. p: adjusted for two tests (Holm); the calibration error, one number over all "
-        "predictions, is not tested."
+    note = (
+        "Of a probability more is better, of all other scores less. Baseline: always predicting each class with its "
+        "share of the test photos. "
+    ) + (
+        "In brackets: 95 % interval. p: the one test beside that of the accuracy, chosen beforehand. The log loss is "
+        "not tested, as it takes probabilities below 2.2e-16 for that number, and one prediction near it can decide."
         if len(study.trials) > 1
         else "One trial shows no interval and no p."
     )
-    return Table(["lower is better", *ARMS, "baseline", "difference", "p (Holm)"], rows, note=note)
+    return Table(["score", *ARMS, "baseline", "difference", "p"], rows, note=note)
 
 
 @styled

@@ -85,7 +85,8 @@ def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame, *,
     degrees = f"{len(gains) - 1} degree{'s' * (len(gains) > 2)} of freedom"
     note = (
         "The verdict's interval is the widest of three: by two-way clusters (predictions of one trial are correlated, "
-        f"and so are predictions for one photo; Student's t with {degrees}), by the photos alone, as if a few more had "
+        f"and so are predictions for one photo; Student's t with {degrees}; as long as no photo is tested twice, it is "
+        "the paired t), by the photos alone, as if a few more had "
         "gone one way and the other, and as if nothing had happened on any photo, so that few photos, all alike, never "
         f"claim certainty. Its p, the larger of the two tests, is {format_p(difference.p)}. The textbook's methods are "
         f"below, for comparison. {others}"

@@ -88,7 +88,10 @@ def describe_scope(answer: Answer, *, given: bool = False) -> str:
             "is about new photos like these and new trainings on these train photos, not about training on other "
             "photos."
         )
-    return "The verdict is about new trials on photos like these, not about training on another dataset."
+    return (
+        "The verdict is about sets of as many photos, drawn like these, and new trainings on them; with more photos, "
+        "or other ones, the difference may be another."
+    )
 
 
 def describe_baseline(shares: Mapping[str, tuple[float, Interval]], baseline: float) -> str:
@@ -100,7 +103,7 @@ def describe_baseline(shares: Mapping[str, tuple[float, Interval]], baseline: fl
         f"The original arm was correct on {100 * original:.1f} % (95 % interval {format_percent(first)}), "
         f"the augmented arm on {100 * augmented:.1f} % ({format_percent(second)}). "
         f"The majority-class baseline, always predicting the most common class, is at {100 * baseline:.1f} %: "
-        f"{name_better(shares, baseline)} clearly above it.{doubt}"
+        f"{name_better(shares, baseline)} clearly above it.{name_worse(shares, baseline)}{doubt}"
     )
 
 
@@ -108,6 +111,12 @@ def name_better(shares: Mapping[str, tuple[float, Interval]], baseline: float) -
     """The arms whose whole interval lies above the baseline, with their verb."""
     better = [arm for arm, (_, interval) in shares.items() if interval.low > baseline]
     return "both arms are" if len(better) > 1 else f"only the {better[0]} arm is" if better else "neither arm is"
+
+
+def name_worse(shares: Mapping[str, tuple[float, Interval]], baseline: float) -> str:
+    """A sentence on the arms whose whole interval lies below the baseline; empty where there is none."""
+    worse = [arm for arm, (_, interval) in shares.items() if interval.high < baseline]
+    return f" {'Both arms are' if len(worse) > 1 else f'The {worse[0]} arm is'} clearly below it." if worse else ""
 
 
 def describe_counts(study: Study) -> str:
@@ -143,15 +152,23 @@ def describe_need(answer: Answer) -> str:
         )
     if answer.verdict != "cannot tell":
         return ""
+    power = (
+        f"Trials and photos like these find a true difference of about {100 * answer.detectable:.1f} percentage points "
+        "with a probability of 80 %. "
+        if answer.detectable
+        else ""
+    )
     if len(answer.looks) < len(answer.plan):
-        return f"The next look is planned after {answer.plan[len(answer.looks)]} trials: `make settle` runs them."
+        more = answer.plan[len(answer.looks)]
+        return f"{power}The next look is planned after {more} trials: `make settle` runs them."
     trials = f"{answer.trials_needed:,} trials on these photos" if answer.trials_needed else ""
     photos = f"{answer.trials} trials with {format_rough(answer.photos_needed)} photos" if answer.photos_needed else ""
     needed = " or ".join(filter(None, [trials, photos]))
     needed = f"at least about {needed}" if needed else "both more trials and more photos"
     return (
-        f"By a rough estimate from these {answer.trials} trials, settling it takes {needed}; a true difference smaller "
-        "than the one seen takes more."
+        f"{power}By a rough estimate from these {answer.trials} trials, settling it takes {needed}: then the interval "
+        "excludes 0, if the difference seen is the true one, or is too narrow to leave the question open."
+        + (" More photos also mean larger train sets, and with them perhaps another difference." if photos else "")
     )
 
 
