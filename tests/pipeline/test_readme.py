@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.comparison.statistics import estimate_mean
+from stages.comparison.statistics import LEVEL, estimate_mean
 from tests.conftest import ROOT
-from tests.support.readme import README, render_readme
+from tests.support.readme import README, STUDIES, render_readme
 
 TEXT = README.read_text()
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
@@ -21,14 +21,14 @@ def test_results_are_those_of_the_study() -> None:
     assert render_readme(TEXT) == TEXT, "`make readme`"
 
 
-@pytest.mark.parametrize("folder", ["metrics", "docs/study/epochs", "docs/study/steps"])
+@pytest.mark.parametrize("folder", ["metrics", *(f"docs/study/{name}" for name in STUDIES)])
 def test_committed_results_are_of_photographs(folder: str) -> None:
     """As git has them: a run on drawings may have changed metrics/ in this workspace."""
     shown = subprocess.run(["git", "show", f"HEAD:{folder}/comparison.json"], cwd=ROOT, capture_output=True, check=True)
     assert json.loads(shown.stdout)["source"] in ("archive", "kaggle")
 
 
-@pytest.mark.parametrize("name", ["epochs", "steps"])
+@pytest.mark.parametrize("name", list(STUDIES))
 def test_published_verdict_follows_from_the_published_predictions(name: str) -> None:
     """The study's numbers, computed anew from the predictions of both arms that lie beside them."""
     found = json.loads((ROOT / f"docs/study/{name}/comparison.json").read_text())
@@ -43,7 +43,8 @@ def test_published_verdict_follows_from_the_published_predictions(name: str) -> 
         share = estimate_mean(values.to_numpy())
         ends = f"({100 * share.interval.low:.1f} to {100 * share.interval.high:.1f})"
         assert f" | {100 * share.mean:.1f} {ends} | " in TEXT
-    estimate = estimate_mean((correct["augmented"] - correct["original"]).to_numpy())
+    level = found["difference"].get("level", LEVEL)
+    estimate = estimate_mean((correct["augmented"] - correct["original"]).to_numpy(), level=level)
     assert found["difference"]["low"] == pytest.approx(estimate.interval.low, abs=1e-6)
     assert found["difference"]["high"] == pytest.approx(estimate.interval.high, abs=1e-6)
     assert found["difference"]["p"] == pytest.approx(estimate.p, abs=1e-6)

@@ -14,8 +14,10 @@ from tests.conftest import ROOT
 
 README = ROOT / "README.md"
 STUDIES = {
-    "epochs": "`epochs`, as in the labs: the augmented arm takes {augmented} steps, the original {original}",
-    "steps": "`steps`: both arms take {augmented}",
+    "epochs": "140 photos, ResNet-50 from random weights, `budget: epochs`, as in the labs: the augmented arm takes "
+    "{augmented} steps, the original {original}",
+    "steps": "the same, `budget: steps`: both arms take {augmented}",
+    "pretrained": "697 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained",
 }
 BLOCK = re.compile(r"(<!-- results: .*? -->\n)(.*?)(<!-- /results -->)", re.S)
 
@@ -29,23 +31,24 @@ def render_results() -> str:
         answer, studies[name] = answer_question(study, params["report.margin"], params.get("report.looks")), study
         shares = {arm: estimate_share(study.correct[arm]) for arm in ARMS}
         baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
-        better.append(f"{name_better(shares, baseline).rsplit(' ', 1)[0]} under `{name}`")
+        better.append(f"{name_better(shares, baseline).rsplit(' ', 1)[0]} in row {len(rows) + 1}")
         cells: list[object] = [
             label.format(**{arm: study.records[arm][0].steps for arm in ARMS}),
             answer.trials,
             answer.photos,
         ]
         cells += [f"{100 * baseline:.1f}", *(format_share(share) for share in shares.values())]
-        rows.append([*cells, format_estimate(answer.difference), f"**{answer.verdict}**"])
-    header = ["`train.budget`", "trials", "photos", "majority class, %", "original, %", "augmented, %"]
+        level = f" at {100 * answer.level:.4g} %" if answer.looks else ""
+        rows.append([*cells, format_estimate(answer.difference) + level, f"**{answer.verdict}**"])
+    header = ["question", "trials", "photos", "majority class, %", "original, %", "augmented, %"]
     table: list[list[object]] = [
         [*header, "augmented − original, pp", "does it help?"],
         ["---", *["---:"] * 6, "---"],
         *rows,
     ]
     note = (
-        "Accuracy; in brackets: 95 % intervals. Majority class: the baseline of always predicting the most common "
-        f"class; clearly above it: {', '.join(better)}. {warn_of_rows(studies)}"
+        "Accuracy; in brackets: 95 % intervals, where nothing else is said. Majority class: the baseline of always "
+        f"predicting the most common class; clearly above it: {', '.join(better)}. {warn_of_rows(studies)}"
     )
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in table]
     return "\n".join(["", *lines, "", *textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
@@ -56,8 +59,8 @@ def warn_of_rows(studies: dict[str, Study]) -> str:
     trials = len(studies["steps"].trials)
     shares = [f"{100 * np.nanmean(studies['epochs'].correct[arm][:trials]):.1f} %" for arm in ARMS]
     return (
-        f"Do not compare the rows: the second has only the first {trials} trials, in which the arms of the first row "
-        f"reach {shares[0]} and {shares[1]}; the augmented models are the same."
+        f"Do not compare the first two rows: the second has only the first {trials} trials, in which the arms of the "
+        f"first row reach {shares[0]} and {shares[1]}; the augmented models are the same."
     )
 
 
