@@ -18,6 +18,7 @@ STUDIES = {
     "{augmented} steps, the original {original}",
     "steps": "the same, `budget: steps`: both arms take {augmented}",
     "pretrained": "697 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained",
+    "trivialaugment": "the same with TrivialAugmentWide in place of AugLy's operations; settled at the first look",
 }
 BLOCK = re.compile(r"(<!-- results: .*? -->\n)(.*?)(<!-- /results -->)", re.S)
 
