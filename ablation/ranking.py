@@ -32,9 +32,9 @@ def rank_operations(study: Study, correct: Correct) -> pd.DataFrame:
     found = pd.DataFrame(
         {
             "operation": operations,
-            "only": [estimate_difference(correct["only", name] - original) for name in operations],
-            "all_but": [estimate_difference(correct["all_but", name] - original) for name in operations],
-            "lost": [estimate_difference(augmented - correct["all_but", name]) for name in operations],
+            "only": [estimate_difference(correct["only", name] - original, study.groups) for name in operations],
+            "all_but": [estimate_difference(correct["all_but", name] - original, study.groups) for name in operations],
+            "lost": [estimate_difference(augmented - correct["all_but", name], study.groups) for name in operations],
         }
     )
     adjusted = adjust_holm([each.p for each in [*found["only"], *found["all_but"]]])
@@ -44,7 +44,7 @@ def rank_operations(study: Study, correct: Correct) -> pd.DataFrame:
 
 def build_section(study: Study, found: pd.DataFrame, margin: float) -> Section:
     """The figure, the table, and how to read them. ``margin``: a fraction; differences within it do not matter."""
-    whole = estimate_difference(study.gains)
+    whole = estimate_difference(study.gains, study.groups)
     photos = "pictures" if study.is_sample else "photos"
     title = (
         "Difference in accuracy to the original arm, with 95 % intervals: each operation alone (●), all but it (◆); "

@@ -1,5 +1,6 @@
 """The answer to the question whether augmentation helps, in numbers."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -9,16 +10,20 @@ import numpy as np
 import pandas as pd
 
 from stages.comparison.looks import Look, take_looks
+from stages.comparison.one_trial import (
+    compute_design_effect,
+    compute_mcnemar_midp,
+    compute_tango_interval,
+    compute_wilson_interval,
+)
 from stages.comparison.power import find_detectable, find_pairs_needed, find_photos_needed, find_trials_needed
 from stages.comparison.statistics import (
     LEVEL,
     Estimate,
+    Groups,
     Interval,
     Values,
     Verdict,
-    compute_mcnemar_midp,
-    compute_tango_interval,
-    compute_wilson_interval,
     decide,
     estimate_mean,
 )
@@ -80,9 +85,9 @@ def answer_question(study: Study, margin: float, plan: Sequence[int] | None = No
 
     ``plan``: as in `Answer`; it has as many trials as the study, and then the last look's interval.
     """
-    gains = study.gains
-    looks = take_looks(gains, plan, margin) if plan else []
-    difference = looks[-1].difference if looks else estimate_difference(gains)
+    gains, groups = study.gains, study.groups
+    looks = take_looks(gains, plan, margin, groups) if plan else []
+    difference = looks[-1].difference if looks else estimate_difference(gains, groups)
     trials = len(study.trials)
     verdict = decide(difference.interval, margin) if trials > 1 else "cannot tell"
     settled = verdict != "cannot tell"
@@ -90,40 +95,41 @@ def answer_question(study: Study, margin: float, plan: Sequence[int] | None = No
         discordant = int(np.abs(np.nan_to_num(gains)).sum())
         # a difference as large as the margin takes at least that share of discordant photos
         discordance = max((discordant + 1) / (gains.size + 2), margin)
-        photos_needed: int | None = find_pairs_needed(discordance, margin)
+        pairs = find_pairs_needed(discordance, margin)
+        photos_needed: int | None = math.ceil(pairs * compute_design_effect(gains, groups))
     else:
-        photos_needed = None if settled else find_photos_needed(gains, margin)
+        photos_needed = None if settled else find_photos_needed(gains, margin, groups)
     return Answer(
         verdict=verdict,
         difference=difference,
         margin=margin,
         trials=trials,
         photos=gains.shape[1],
-        trials_needed=None if settled or trials == 1 else find_trials_needed(gains, margin),
+        trials_needed=None if settled or trials == 1 else find_trials_needed(gains, margin, groups),
         photos_needed=photos_needed,
-        detectable=find_detectable(gains, looks[-1].level if looks else LEVEL) if trials > 1 else None,
+        detectable=find_detectable(gains, looks[-1].level if looks else LEVEL, groups) if trials > 1 else None,
         plan=plan or (),
         looks=looks,
     )
 
 
-def estimate_difference(gains: Values) -> Estimate:
+def estimate_difference(gains: Values, groups: Groups | None) -> Estimate:
     """Mean of gains (1, 0, -1 or NaN) `[T, N]`: of one trial Tango's interval and McNemar's mid-p."""
     if len(gains) > 1:
-        found = estimate_mean(gains)
+        found = estimate_mean(gains, groups=groups)
         return Estimate(found.mean, _clip(found.interval, -1, 1), found.p)
     b, c = int((gains > 0).sum()), int((gains < 0).sum())
-    n = int(np.isfinite(gains).sum())
-    return Estimate((b - c) / n, compute_tango_interval(b, c, n), compute_mcnemar_midp(b, c))
+    n, effect = int(np.isfinite(gains).sum()), compute_design_effect(gains, groups)
+    return Estimate((b - c) / n, compute_tango_interval(b, c, n, effect), compute_mcnemar_midp(b, c, effect))
 
 
-def estimate_share(correct: Values) -> tuple[float, Interval]:
+def estimate_share(correct: Values, groups: Groups | None) -> tuple[float, Interval]:
     """Share of correct predictions (1, 0 or NaN) `[T, N]`: of one trial Wilson's interval."""
     if len(correct) > 1:
-        found = estimate_mean(correct)
+        found = estimate_mean(correct, groups=groups)
         return found.mean, _clip(found.interval, 0, 1)
     n, count = int(np.isfinite(correct).sum()), int(np.nansum(correct))
-    return count / n, compute_wilson_interval(count, n)
+    return count / n, compute_wilson_interval(count, n, compute_design_effect(correct, groups))
 
 
 def name_interval(study: Study) -> str:

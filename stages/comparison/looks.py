@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from stages.comparison.statistics import LEVEL, Estimate, Values, Verdict, decide, estimate_mean
+from stages.comparison.statistics import LEVEL, Estimate, Groups, Values, Verdict, decide, estimate_mean
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ def compute_levels(looks: Sequence[int]) -> list[float]:
     return [1 - (1 - LEVEL) * (trials - before) / looks[-1] for before, trials in pairwise([0, *looks])]
 
 
-def take_looks(gains: Values, looks: Sequence[int], margin: float) -> list[Look]:
+def take_looks(gains: Values, looks: Sequence[int], margin: float, groups: Groups | None = None) -> list[Look]:
     """The looks that the trials at hand allow; ``gains`` `[T, N]`: 1, 0, -1 or NaN, trials in the order of the plan."""
     taken = []
     for trials, level in zip(looks, compute_levels(looks), strict=True):
         if trials <= len(gains):
-            difference = estimate_mean(gains[:trials, :], level=level)
+            difference = estimate_mean(gains[:trials, :], level=level, groups=groups)
             taken.append(Look(trials, level, difference, decide(difference.interval, margin)))
     return taken

@@ -9,18 +9,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from stages.comparison.one_trial import compute_midps
 from stages.comparison.statistics import (
     LEVEL,
     Counts,
     Floats,
+    Groups,
     Values,
     Variance,
     Z,
     compute_floor,
-    compute_midps,
     compute_reach,
     compute_variance,
-    count_photos,
+    count_effective,
+    measure_groups,
     measure_spread,
 )
 
@@ -28,7 +30,7 @@ POWER = 0.8  # probability of finding a difference that is there
 MOST_TRIALS = 40  # on one dataset; for more, docs/looks.md shows no coverage
 
 
-def find_trials_needed(values: Values, margin: float) -> int | None:
+def find_trials_needed(values: Values, margin: float, groups: Groups | None = None) -> int | None:
     """Trials on the same photos that would settle what ``values`` `[T, N]` leave inconclusive, as far as they show.
 
     Settled: either an interval no wider than the margin, which always gives a verdict, or a difference as large as
@@ -39,37 +41,42 @@ def find_trials_needed(values: Values, margin: float) -> int | None:
     Raises:
         ValueError: fewer than two trials, or one without a value.
     """
-    parts, mean, tested = _measure(values)
+    parts, mean, sizes = _measure(values, groups)
     photos = max(parts.photos - parts.cells, 0.0)  # what stays, however often the same photos are tested
     rest = max(parts.trials, parts.cells) * len(values)
     more = np.arange(len(values) + 1, MOST_TRIALS + 1)
-    return _find_first(more, _settles(rest / more + photos, more, np.array(tested), mean, margin))
+    return _find_first(more, _settles(rest / more + photos, more, np.array(count_effective(sizes)), mean, margin))
 
 
-def find_photos_needed(values: Values, margin: float) -> int | None:
-    """The same for test photos, with the trials as they are. None when no number up to a million is enough."""
-    parts, mean, tested = _measure(values)
+def find_photos_needed(values: Values, margin: float, groups: Groups | None = None) -> int | None:
+    """The same for test photos, with the trials as they are, in groups like these.
+
+    None when no number up to a million is enough.
+    """
+    parts, mean, sizes = _measure(values, groups)
+    tested = int(sizes.sum())
     trials = max(parts.trials - parts.cells, 0.0)  # what stays, however many photos are tested
     rest = max(parts.photos, parts.cells) * tested
     more = _list_round_numbers(tested + 1)
-    return _find_first(more, _settles(rest / more + trials, np.array(len(values)), more, mean, margin))
+    effective = np.asarray(more * (count_effective(sizes) / tested), dtype=np.float64)
+    return _find_first(more, _settles(rest / more + trials, np.array(len(values)), effective, mean, margin))
 
 
-def find_detectable(values: Values, level: float = LEVEL) -> float:
+def find_detectable(values: Values, level: float = LEVEL, groups: Groups | None = None) -> float:
     """The true difference that trials and photos like ``values`` `[T, N]` find with a probability of 80 %.
 
     Raises ValueError as `measure_spread` does.
     """
-    spread = measure_spread(values, 1)
+    spread = measure_spread(values, 1, groups)
     wide = (compute_reach(spread.freedom, level) + float(stats.t.ppf(POWER, spread.freedom))) * spread.between
     narrow = (compute_reach(math.inf, level) + float(stats.norm.ppf(POWER))) * spread.within
     return max(wide, narrow, float(compute_floor(np.array(spread.photos), level)))
 
 
-def _measure(values: Values) -> tuple[Variance, float, int]:
+def _measure(values: Values, groups: Groups | None) -> tuple[Variance, float, Floats]:
     if len(values) < 2:
         raise ValueError("one trial says nothing on how trials differ")
-    return compute_variance(values), float(np.nanmean(values)), count_photos(values)
+    return compute_variance(values, groups), float(np.nanmean(values)), measure_groups(values, groups)
 
 
 def _list_round_numbers(start: int) -> Counts:
@@ -78,7 +85,7 @@ def _list_round_numbers(start: int) -> Counts:
     return np.array([n for unit in units for n in range(10 * unit, 100 * unit, unit) if n >= start], dtype=np.int64)
 
 
-def _settles(variance: Floats, trials: Counts, photos: Counts, mean: float, margin: float) -> npt.NDArray[np.bool_]:
+def _settles(variance: Floats, trials: Counts, photos: Floats, mean: float, margin: float) -> npt.NDArray[np.bool_]:
     error, floor = np.sqrt(variance), compute_floor(photos)
     reach, power = (stats.t.ppf(share, trials - 1) for share in ((1 + LEVEL) / 2, POWER))
     narrow = np.maximum(reach * error, floor) <= margin / 2

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
+from pydantic import Field
 
 from stages.base.files import write_json
 from stages.base.records import Record
@@ -37,7 +38,8 @@ class Summary(Record):
     """summary.json: what is not in predictions.csv.
 
     counts: images of the first trial by column, a number per class. records, histories: per arm one element per trial,
-    a history being the values by epoch of each column. params: with dotted names.
+    a history being the values by epoch of each column. params: with dotted names. groups: paths of the test photos in
+    each group of more than one; none in studies from before groups were counted.
     """
 
     trials: list[int]
@@ -47,6 +49,7 @@ class Summary(Record):
     records: dict[str, list[EvaluationRecord]]
     histories: dict[str, list[dict[str, list[float]]]]
     params: dict[str, Any]
+    groups: list[list[str]] = Field(default_factory=list)
 
 
 def save_study(study: Study, params: dict[str, Any], folder: Path) -> None:
@@ -70,6 +73,7 @@ def save_study(study: Study, params: dict[str, Any], folder: Path) -> None:
             for arm, histories in study.histories.items()
         },
         params=params,
+        groups=study.together,
     ).save(folder / "summary.json")
 
 
@@ -95,6 +99,7 @@ def load_published(folder: Path) -> tuple[Study, dict[str, Any]]:
         histories={arm: [pd.DataFrame(history) for history in each] for arm, each in summary.histories.items()},
         predictions=predictions,
         robustness=table.loc[~unchanged, ["operation", "path", "target", *ARMS, "trial"]].reset_index(drop=True),
+        together=summary.groups,
     )
     return study, summary.params
 

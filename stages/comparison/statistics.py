@@ -1,4 +1,4 @@
-"""Is a difference between the arms more than noise? Pure functions over counts and per-photo values.
+"""Is a difference between the arms more than noise? Pure functions over per-photo values of several trials.
 
 Accuracies, differences and margins are fractions; intervals are two-sided, at 95 % unless a level is given. That of the
 headline, `estimate_mean`, was chosen by simulation: docs/calibration.md compares it with the textbook's methods.
@@ -12,13 +12,17 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import stats
 
 LEVEL = 0.95
 Z = float(stats.norm.ppf((1 + LEVEL) / 2))  # 1.96
 
 Values = npt.NDArray[np.float64]
 """One value per trial and photo, `[T, N]`; NaN where a trial does not test a photo."""
+
+Groups = npt.NDArray[np.int64]
+"""The number of each photo's group, `[N]`. New photos come in groups: patients, or near-duplicates of one scene. So a
+group is what is sampled, and its photos count together. Where a function takes None, every photo is by itself."""
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -47,61 +51,19 @@ class Estimate:
     p: float
 
 
-def compute_wilson_interval(successes: int, n: int) -> Interval:
-    """Score interval of a proportion (Wilson 1927), as scipy computes it."""
-    found = stats.binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
-    return Interval(float(found.low), float(found.high))
-
-
-def compute_mcnemar_midp(b: int, c: int) -> float:
-    """Mid-p McNemar test of two models on the same photos (Fagerland 2013, BMC Med Res Methodol 13:91).
-
-    ``b``, ``c``: photos that only one, only the other model got right. The exact binomial p-value less half the
-    probability of what was seen; 1 when the models differ on no photo.
-    """
-    return float(compute_midps(np.array([min(b, c)]), b + c)[0]) if b + c else 1.0
-
-
-def compute_midps(fewer: Counts, total: int) -> Floats:
-    """Of each number of photos that the worse model alone got right, of ``total`` on which two differ."""
-    point, tail = stats.binom.pmf(fewer, total, 0.5), stats.binom.cdf(fewer, total, 0.5)
-    midps: Floats = np.where(2 * fewer == total, 1 - point / 2, 2 * tail - point)
-    return midps
-
-
-def compute_tango_interval(b: int, c: int, n: int) -> Interval:
-    """Score interval of the difference of two paired proportions, (b - c) / n (Tango 1998, Stat Med 17:891).
-
-    It holds the differences d whose score (b - c - n d) / sqrt(n (2 q + d (1 - d))) is within ±1.96, q being the
-    maximum-likelihood share of photos counted by c, given d. ``b``, ``c``: as in `compute_mcnemar_midp`; ``n``: all
-    photos. Raises ValueError when they do not fit together.
-    """
-    if min(b, c) < 0 or not 1 <= n >= b + c:
-        raise ValueError(f"{b} and {c} are no parts of {n} photos")
-
-    def score(d: float) -> float:
-        linear = -b - c + (2 * n - b + c) * d
-        root = math.sqrt(max(linear * linear + 8 * n * c * d * (1 - d), 0.0))  # rounding can make it negative
-        q = (root - linear) / (4 * n)
-        variance = n * (2 * q + d * (1 - d))
-        return (b - c - n * d) / math.sqrt(variance) if variance > 0 else 0.0
-
-    difference, edge = (b - c) / n, 1 - 1e-12
-    low = -1.0 if b - c == -n else optimize.brentq(lambda d: score(d) - Z, -edge, difference)
-    high = 1.0 if b - c == n else optimize.brentq(lambda d: score(d) + Z, difference, edge)
-    return Interval(float(low), float(high))
-
-
 @dataclass(frozen=True)
 class Variance:
-    """Variance of a mean, as seen from clusters: values of one trial, of one photo, and of each by itself."""
+    """Variance of a mean, as seen from clusters: values of one trial, of one photo, and of one photo in one trial.
+
+    Where photos have groups, a group takes the place of the photo.
+    """
 
     trials: float
     photos: float
     cells: float
 
 
-def compute_variance(values: Values) -> Variance:
+def compute_variance(values: Values, groups: Groups | None = None) -> Variance:
     """Cluster-robust variances of the mean of ``values`` `[T, N]`, with the usual T / (T - 1) and N / (N - 1).
 
     Raises:
@@ -109,9 +71,9 @@ def compute_variance(values: Values) -> Variance:
     """
     check_values(values)
     total, mean = np.isfinite(values).sum(), np.nanmean(values)
-    rest = np.nan_to_num(values - mean)
+    rest = sum_groups(np.nan_to_num(values - mean), groups)
     by_trial, by_photo = rest.sum(axis=1), rest.sum(axis=0)
-    trials, photos = len(by_trial), count_photos(values)
+    trials, photos = len(by_trial), np.count_nonzero(measure_groups(values, groups))
     return Variance(
         trials=float(by_trial @ by_trial) / total**2 * trials / max(trials - 1, 1),
         photos=float(by_photo @ by_photo) / total**2 * photos / max(photos - 1, 1),
@@ -127,7 +89,26 @@ def check_values(values: Values) -> None:
         raise ValueError("a value is infinite: it has no average")
 
 
-def estimate_mean(values: Values, bound: float = 1.0, level: float = LEVEL) -> Estimate:
+def sum_groups(values: Floats, groups: Groups | None) -> Floats:
+    """Sums over each group's photos, `[T, N]` to `[T, G]`, in the order of the groups' numbers."""
+    if groups is None:
+        return values
+    numbers, members = np.unique(groups, return_inverse=True)
+    return np.stack([np.bincount(members, row, len(numbers)) for row in values])
+
+
+def measure_groups(values: Values, groups: Groups | None) -> Floats:
+    """How many photos of each group any trial tests, `[G]`."""
+    tested = np.asarray(np.isfinite(values).any(axis=0, keepdims=True), dtype=np.float64)
+    return sum_groups(tested, groups).ravel()
+
+
+def count_effective(sizes: Floats) -> float:
+    """As many groups of one size say as much as groups of these ``sizes``: (Σ n)² / Σ n² (Kish 1965)."""
+    return float(sizes.sum() ** 2 / (sizes @ sizes))
+
+
+def estimate_mean(values: Values, bound: float = 1.0, level: float = LEVEL, groups: Groups | None = None) -> Estimate:
     """Mean over trials and photos, when new trials and new photos would both bring other values.
 
     Its interval is the widest of three, each centred on the mean:
@@ -142,27 +123,35 @@ def estimate_mean(values: Values, bound: float = 1.0, level: float = LEVEL) -> E
     The last two keep few photos, all alike, from claiming certainty. The interval excludes 0 exactly when p is below
     1 - ``level``.
 
+    Photos of one of ``groups`` count together: a cluster is a group, N the number of groups (of unequal ones, as
+    `count_effective` counts them), and a test that is added is one of a whole group of mean size. Groups whose photos
+    are all alike give the same interval as one photo of each.
+
     Args:
         values: `[T, N]`, T at least 2.
         bound: the largest value that a photo can have; 0 where there is no largest, as of a loss.
         level: of the interval.
+        groups: of the photos.
 
     Raises:
         ValueError: fewer than two trials, a trial without a value, an infinite value or one beyond ``bound``.
     """
-    spread = measure_spread(values, bound)
+    spread = measure_spread(values, bound, groups)
     return Estimate(spread.mean, spread.compute_interval(level), spread.compute_p(level))
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean and its standard errors, as trials and as photos differ; ``photos``: how many. See `estimate_mean`."""
+    """A mean and its standard errors, as trials and as photos differ. See `estimate_mean`.
+
+    ``photos``: how many, or how many groups by `count_effective`.
+    """
 
     mean: float
     between: float
     within: float
     freedom: int
-    photos: int
+    photos: float
     bound: float
 
     def compute_interval(self, level: float) -> Interval:
@@ -186,26 +175,27 @@ class Spread:
         return max(self.within, floor * self.bound / compute_reach(math.inf, level))
 
 
-def measure_spread(values: Values, bound: float) -> Spread:
+def measure_spread(values: Values, bound: float, groups: Groups | None = None) -> Spread:
     """What `estimate_mean` needs of values `[T, N]`; raises as it does."""
     if len(values) < 2:
         raise ValueError("one trial says nothing on how trials differ")
-    variance = compute_variance(values)
+    variance = compute_variance(values, groups)
     if bound and np.nanmax(np.abs(values)) > bound:
         raise ValueError(f"a value is beyond ±{bound}")
-    total, photos = int(np.isfinite(values).sum()), count_photos(values)
-    added = 2 * total / photos * bool(bound)
+    total, sizes = int(np.isfinite(values).sum()), measure_groups(values, groups)
+    photos = count_effective(sizes)
+    size, added = float(sizes.sum()) / photos, 2 * total / photos * bool(bound)
     return Spread(
         mean=float(np.nanmean(values)),
         between=math.sqrt(max(variance.trials + variance.photos - variance.cells, variance.trials)),
-        within=math.sqrt(variance.photos * total**2 + added * bound**2) / (total + added),
+        within=math.sqrt(variance.photos * total**2 + added * size * bound**2) / (total + added),
         freedom=len(values) - 1,
         photos=photos,
         bound=bound,
     )
 
 
-def compute_floor(photos: Counts, level: float = LEVEL) -> Floats:
+def compute_floor(photos: Floats | Counts, level: float = LEVEL) -> Floats:
     """Half of Tango's interval when nothing happened on any of so many photos."""
     z = compute_reach(math.inf, level)
     return np.asarray(z**2 / (photos + z**2), dtype=np.float64)
@@ -231,11 +221,6 @@ def decide(interval: Interval, margin: float) -> Verdict:
     if -margin <= interval.low and interval.high <= margin:
         return "no practical difference"
     return "cannot tell"
-
-
-def count_photos(values: Values) -> int:
-    """Photos that any trial tests."""
-    return int(np.isfinite(values).any(axis=0).sum())
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:

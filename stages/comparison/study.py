@@ -1,6 +1,7 @@
 """What the earlier stages made of all trials, read and checked: the report's only source beside its photographs."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.comparison.statistics import Values
+from stages.comparison.statistics import Groups, Values
 from stages.evaluation.predictions import PredictionTable, RobustnessTable, get_predictions_path
 from stages.evaluation.record import EvaluationRecord, get_metrics_path
 from stages.model.record import HistoryTable, get_history_path
@@ -26,7 +27,7 @@ class Study:
     class, columns ``train``, ``copies``, ``test``, ``left_out`` (in older studies not). ``predictions``: per arm one
     row per trial and test photo, columns ``trial``, ``path``, ``target``, ``pred``, ``p_<class>``. ``robustness``: one
     row per trial, operation and test photo, columns ``trial``, ``operation``, ``path``, ``target`` and each arm's
-    prediction.
+    prediction. ``together``: paths of the test photos in each group of more than one.
     """
 
     trials: list[int]
@@ -37,6 +38,7 @@ class Study:
     histories: dict[str, list[pd.DataFrame]]
     predictions: dict[str, pd.DataFrame]
     robustness: pd.DataFrame
+    together: list[list[str]] = field(default_factory=list)
 
     @property
     def first(self) -> EvaluationRecord:
@@ -63,16 +65,33 @@ class Study:
         """Augmented less original, photo by photo: 1, 0, -1 or NaN, `[T, N]`."""
         return self.correct["augmented"] - self.correct["original"]
 
+    @cached_property
+    def paths(self) -> list[str]:
+        """Of the test photos, in the order of the columns of ``gains``."""
+        return sorted(self.predictions["original"]["path"].unique())
+
+    @cached_property
+    def groups(self) -> Groups | None:
+        """The number of each test photo's group, `[N]`, that of its first photo; None if every photo is by itself."""
+        if not self.together:
+            return None
+        column = {path: number for number, path in enumerate(self.paths)}
+        first = {path: min(map(column.__getitem__, group)) for group in self.together for path in group}
+        return np.array([first.get(path, number) for path, number in column.items()], dtype=np.int64)
+
     def count_discordant(self, trial: int) -> tuple[int, int]:
         """Photos on which only the augmented, only the original arm was correct, in the trial at this place."""
         gains = self.gains[trial]
         return int((gains > 0).sum()), int((gains < 0).sum())
 
 
-def spread(table: pd.DataFrame, values: "pd.Series[Any]") -> Values:
-    """One row per trial and one column per photo from one value per prediction; NaN where there is none."""
+def spread(table: pd.DataFrame, values: "pd.Series[Any]", paths: list[str] | None = None) -> Values:
+    """One row per trial and one column per photo from one value per prediction; NaN where there is none.
+
+    ``paths``: of the columns; None: of all photos in ``table``, sorted.
+    """
     wide = values.astype(float).groupby([table["trial"], table["path"]]).first().unstack()
-    return wide.reindex(table["trial"].unique()).to_numpy()
+    return wide.reindex(index=table["trial"].unique(), columns=wide.columns if paths is None else paths).to_numpy()
 
 
 def load_study(trials: list[int]) -> Study:
@@ -85,6 +104,7 @@ def load_study(trials: list[int]) -> Study:
         check_pair(predictions["original"][index], predictions["augmented"][index], trial)
         for arm in ARMS:
             check_predictions(records[arm][index], predictions[arm][index], class_names)
+    stacked = {arm: _stack(predictions[arm], trials).drop(columns="sha256") for arm in ARMS}
     return Study(
         trials=trials,
         photos=len(PhotoTable.load(PHOTOS)),
@@ -92,8 +112,9 @@ def load_study(trials: list[int]) -> Study:
         counts=count_images(trials[0], class_names),
         records=records,
         histories={arm: [HistoryTable.load(get_history_path(arm, trial)) for trial in trials] for arm in ARMS},
-        predictions={arm: _stack(predictions[arm], trials).drop(columns="sha256") for arm in ARMS},
+        predictions=stacked,
         robustness=_stack([load_robustness(trial, class_names) for trial in trials], trials),
+        together=find_groups(trials[0], set(stacked["original"]["path"])),
     )
 
 
@@ -107,6 +128,22 @@ def count_images(trial: int, class_names: list[str]) -> pd.DataFrame:
     parts = {"train": sides["train"], "copies": copies, "test": sides["test"], "left_out": sides["left out"]}
     counts = pd.DataFrame({name: part["class"].value_counts() for name, part in parts.items()})
     return counts.reindex(class_names).fillna(0).astype(int)
+
+
+def find_groups(trial: int, tested: Collection[str]) -> list[list[str]]:
+    """Paths of the ``tested`` photos in each group of more than one; groups are the same in every trial.
+
+    Raises UserError when a tested photo is not among those that were split.
+    """
+    path = Path(f"data/split/{trial}.csv")
+    split = SplitTable.load(path)
+    if strange := set(tested) - set(split["path"]):
+        raise UserError(
+            f"metrics/predictions/ has a prediction for {min(strange)}, which {path} does not list; both must be of "
+            f"the same photos. Run `dvc repro`."
+        )
+    groups = split[split["path"].isin(tested)].groupby("group")["path"]
+    return [paths.tolist() for _, paths in groups if len(paths) > 1]
 
 
 def check_pair(original: pd.DataFrame, augmented: pd.DataFrame, trial: int) -> None:

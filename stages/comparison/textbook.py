@@ -6,13 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from stages.comparison.statistics import LEVEL, Floats, Interval, Values, check_values, compute_reach
+from stages.comparison.statistics import (
+    LEVEL,
+    Floats,
+    Groups,
+    Interval,
+    Values,
+    check_values,
+    compute_reach,
+    sum_groups,
+)
 
 
 def compute_corrected_t_interval(values: Values, train_photos: int) -> Interval:
     """Interval of the mean over trials, for train sets that overlap (Nadeau & Bengio 2003, Mach Learn 52:239).
 
     t = mean / sqrt((1/T + n_test/n_train) var), var being that of the T trials' means, on T - 1 degrees of freedom.
+    Groups of photos change nothing here: the trials' means vary by as much as groups make them, and both sides of a
+    split hold whole groups.
     """
     check_values(values)
     means = np.nanmean(values, axis=1)
@@ -22,15 +33,17 @@ def compute_corrected_t_interval(values: Values, train_photos: int) -> Interval:
     return Interval(float(means.mean()) - half, float(means.mean()) + half)
 
 
-def bootstrap_interval(values: Values, replicates: int = 50_000, seed: int = 0) -> Interval:
-    """Percentile interval of the crossed bootstrap: trials and photos drawn anew, each with replacement.
+def bootstrap_interval(
+    values: Values, replicates: int = 50_000, seed: int = 0, groups: Groups | None = None
+) -> Interval:
+    """Percentile interval of the crossed bootstrap: trials and photos, or whole groups, drawn anew with replacement.
 
     The pigeonhole bootstrap of Owen (2007, Ann Appl Stat 1:386). ``values`` `[T, N]`. With so many replicates another
     seed moves an end by a tenth of a percentage point at most, which is what is shown.
     """
     check_values(values)
-    rng, (trials, photos) = np.random.default_rng(seed), values.shape
-    filled, tested = np.nan_to_num(values), np.isfinite(values).astype(float)
+    filled, tested = sum_groups(np.nan_to_num(values), groups), sum_groups(np.isfinite(values).astype(float), groups)
+    rng, (trials, photos) = np.random.default_rng(seed), filled.shape
     means: list[float] = []
     for start in range(0, replicates, 100):  # at once, they would need gigabytes
         size = min(100, replicates - start)

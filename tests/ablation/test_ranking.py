@@ -53,7 +53,7 @@ def test_operations_are_ranked_by_what_they_do_alone(ablation: tuple[Study, Corr
     assert found["operation"].tolist() == ["rotate", "random_noise", "hflip"]
     for row in found.to_dict("records"):
         for kind in ("only", "all_but"):
-            expected = estimate_difference(correct[kind, row["operation"]] - study.correct["original"])
+            expected = estimate_difference(correct[kind, row["operation"]] - study.correct["original"], study.groups)
             assert row[kind] == expected
         gap = study.correct["augmented"].mean() - correct["all_but", row["operation"]].mean()
         assert row["lost"].mean == pytest.approx(gap)

@@ -12,8 +12,10 @@ from benchmarks.calibration import (
     DIFFERENCES,
     EXTREME,
     FALSE_ALARMS,
+    GROUPED,
     HALVES,
     LEARNERS,
+    MEMBERS,
     METHODS,
     PAGE,
     SETTINGS,
@@ -30,10 +32,12 @@ from benchmarks.calibration import (
     render_table,
     run_learner,
     score_all,
+    score_grouped,
     score_one_trial,
     simulate,
+    simulate_grouped,
 )
-from stages.comparison.statistics import compute_tango_interval
+from stages.comparison.one_trial import compute_tango_interval
 
 STUDIES = 120
 ALIKE, DIFFER, REACT, GOOD_ALIKE, GOOD_REACT = SETTINGS
@@ -122,6 +126,22 @@ def test_one_trial_is_scored_on_its_own_photos() -> None:
     assert found.false_alarms == np.mean(alarms)
 
 
+def test_photos_of_a_group_are_alike_and_tested_together() -> None:
+    values = simulate_grouped(GROUPED[-1], 40, 0.0, np.random.default_rng(0)).reshape(-1, 40, MEMBERS)
+    tested = np.isfinite(values)
+    assert (tested.all(axis=2) == tested.any(axis=2)).all()
+    assert (tested.all(axis=2).sum(axis=0) == 2).all(), "in ten trials of five folds"
+    first, second = (values[..., member][tested[..., 0]] for member in range(2))
+    assert np.corrcoef(first, second)[0, 1] > 0.3
+
+
+def test_counting_groups_keeps_the_bars_where_counting_photos_does_not() -> None:
+    row = score_grouped(GROUPED[-1], 200, 0.0, 500)[-1]
+    assert row.trials == max(TRIALS) and row.difference == 0
+    assert row.excludes[1] <= FALSE_ALARMS + 2 * compute_error(FALSE_ALARMS, 500) < row.excludes[0]
+    assert row.coverage == pytest.approx(tuple(1 - share for share in row.excludes))
+
+
 # --- docs/calibration.md ---
 
 TEXT = PAGE.read_text()
@@ -179,7 +199,7 @@ def test_the_page_has_the_numbers_of_this_code() -> None:
 def test_the_page_of_a_small_calibration_has_the_same_text_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """But for the numbers it is the committed page, so that words changed here are changed there."""
     monkeypatch.setattr(calibration, "SIZES", tuple(Size(size.photos, 3, 2, 1) for size in SIZES))
-    for name in ("STUDIES_OF_LEARNER", "STUDIES_OF_EXTREME"):
+    for name in ("STUDIES_OF_LEARNER", "STUDIES_OF_EXTREME", "GROUPED_STUDIES"):
         monkeypatch.setattr(calibration, name, 2)
     page = calibration.render_page(calibration.calibrate())
     assert max(len(line) for line in page.splitlines() if not line.startswith("|")) <= 120

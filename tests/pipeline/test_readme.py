@@ -5,6 +5,7 @@ import re
 import subprocess
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -38,13 +39,16 @@ def test_published_verdict_follows_from_the_published_predictions(name: str) -> 
         arm: (table[arm] == table["target"]).astype(float).groupby([table["trial"], table["path"]]).first().unstack()
         for arm in ("original", "augmented")
     }
+    together = json.loads((ROOT / f"docs/study/{name}/summary.json").read_text())["groups"]
+    number = {path: index for index, group in enumerate(together) for path in group}
+    groups = np.array([number.get(path, 1000 + column) for column, path in enumerate(correct["original"].columns)])
     for arm, values in correct.items():
         assert values.mean(axis=1).mean() == pytest.approx(found[arm]["accuracy"])
-        share = estimate_mean(values.to_numpy())
+        share = estimate_mean(values.to_numpy(), groups=groups)
         ends = f"({100 * share.interval.low:.1f} to {100 * share.interval.high:.1f})"
         assert f" | {100 * share.mean:.1f} {ends} | " in TEXT
     level = found["difference"].get("level", LEVEL)
-    estimate = estimate_mean((correct["augmented"] - correct["original"]).to_numpy(), level=level)
+    estimate = estimate_mean((correct["augmented"] - correct["original"]).to_numpy(), level=level, groups=groups)
     assert found["difference"]["low"] == pytest.approx(estimate.interval.low, abs=1e-6)
     assert found["difference"]["high"] == pytest.approx(estimate.interval.high, abs=1e-6)
     assert found["difference"]["p"] == pytest.approx(estimate.p, abs=1e-6)

@@ -30,7 +30,7 @@ def render_results() -> str:
     for name, label in STUDIES.items():
         study, params = load_published(ROOT / "docs/study" / name)
         answer, studies[name] = answer_question(study, params["report.margin"], params.get("report.looks")), study
-        shares = {arm: estimate_share(study.correct[arm]) for arm in ARMS}
+        shares = {arm: estimate_share(study.correct[arm], study.groups) for arm in ARMS}
         baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
         better.append(f"{name_better(shares, baseline).rsplit(' ', 1)[0]} in row {len(rows) + 1}")
         cells: list[object] = [

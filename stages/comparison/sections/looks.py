@@ -33,7 +33,7 @@ def describe_plan(study: Study, answer: Answer) -> str:
     """The rule, and what the interval would be without it."""
     plan = [str(trials) for trials in answer.plan]
     listed = f"{', '.join(plan[:-1])} and {plan[-1]}" if len(plan) > 1 else plan[0]
-    alone = estimate_difference(study.gains).interval
+    alone = estimate_difference(study.gains, study.groups).interval
     first = next((look for look in answer.looks if look.verdict != "cannot tell"), None)
     settled = (
         f" The look after {first.trials} trials had settled it; what was run since narrows the interval."

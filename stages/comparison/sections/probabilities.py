@@ -81,7 +81,7 @@ def compare_scores(study: Study) -> pd.DataFrame:
     for key in SCORES:
         sides = {arm: spread(study.predictions[arm], scores[arm][key]) for arm in ARMS}
         gaps = sides["augmented"] - sides["original"]
-        difference = estimate_mean(gaps, bound=key == TESTED) if len(gaps) > 1 else None
+        difference = estimate_mean(gaps, bound=key == TESTED, groups=study.groups) if len(gaps) > 1 else None
         means = {arm: float(np.nanmean(values)) for arm, values in sides.items()}
         rows.append({"score": key, **means, "baseline": getattr(baseline, key), "difference": difference})
     return pd.DataFrame(rows)

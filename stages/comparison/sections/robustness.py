@@ -45,14 +45,16 @@ def compare_robustness(study: Study) -> pd.DataFrame:
     P-values are adjusted over the operations (Holm); the unchanged photos belong to no family and have none here.
     """
     cases = {UNCHANGED: study.correct} | {
-        str(name): {arm: spread(rows, rows[arm] == rows["target"]) for arm in ARMS}
+        str(name): {arm: spread(rows, rows[arm] == rows["target"], study.paths) for arm in ARMS}
         for name, rows in study.robustness.groupby("operation", sort=False)
     }
     found = pd.DataFrame(
         {
             "operation": cases.keys(),
-            **{arm: [estimate_share(correct[arm]) for correct in cases.values()] for arm in ARMS},
-            "difference": [estimate_difference(each["augmented"] - each["original"]) for each in cases.values()],
+            **{arm: [estimate_share(correct[arm], study.groups) for correct in cases.values()] for arm in ARMS},
+            "difference": [
+                estimate_difference(each["augmented"] - each["original"], study.groups) for each in cases.values()
+            ],
         }
     )
     return found.assign(p=[np.nan, *adjust_holm([difference.p for difference in found["difference"][1:]])])

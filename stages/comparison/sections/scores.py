@@ -92,7 +92,8 @@ def compare_classes(study: Study) -> pd.DataFrame:
     for name in study.class_names:
         own = (targets == name).to_numpy()
         tested = {arm: _keep_tested(study.correct[arm][:, own]) for arm in ARMS}
-        shares = {arm: estimate_share(correct) if correct.size else None for arm, correct in tested.items()}
+        groups = None if study.groups is None else study.groups[own]
+        shares = {arm: estimate_share(correct, groups) if correct.size else None for arm, correct in tested.items()}
         rows.append({"class": name, "photos": int(own.sum()), **shares})
     return pd.DataFrame(rows)
 

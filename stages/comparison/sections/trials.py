@@ -31,7 +31,8 @@ def compare_trials(study: Study) -> pd.DataFrame:
         b, c = study.count_discordant(index)
         correct = {arm: int(np.nansum(study.correct[arm][index])) for arm in ARMS}
         counts = {"trial": trial, "photos": int(np.isfinite(tested).sum()), **correct}
-        rows.append(counts | {"only_original": c, "only_augmented": b, "difference": estimate_difference(tested)})
+        difference = estimate_difference(tested, study.groups)
+        rows.append(counts | {"only_original": c, "only_augmented": b, "difference": difference})
     return pd.DataFrame(rows)
 
 
@@ -68,7 +69,10 @@ def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame, *,
     flips = compute_sign_flip_p([each.mean for each in found["difference"]])
     corrected = compute_corrected_t_interval(gains, int(study.counts["train"].sum()))
     rows = [
-        ["crossed bootstrap over trials and photos", f"{format_points(bootstrap_interval(gains))} pp"],
+        [
+            "crossed bootstrap over trials and photos",
+            f"{format_points(bootstrap_interval(gains, groups=study.groups))} pp",
+        ],
         *([] if given else [["corrected t of Nadeau and Bengio", f"{format_points(corrected)} pp"]]),
         [
             "sign-flip permutation test over trials",

@@ -23,9 +23,11 @@ def build(study: Study, answer: Answer, history: str = "", *, given: bool = Fals
     ``history``: what earlier looks do to the verdict, in words. ``given``: all trials train and test on the same
     photos, as the source divides them.
     """
-    shares = {arm: estimate_share(study.correct[arm]) for arm in ARMS}
+    shares = {arm: estimate_share(study.correct[arm], study.groups) for arm in ARMS}
     baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
-    trials = {trial: estimate_difference(study.gains[row : row + 1]) for row, trial in enumerate(study.trials)}
+    trials = {
+        trial: estimate_difference(study.gains[row : row + 1], study.groups) for row, trial in enumerate(study.trials)
+    }
     pooled = answer.difference if answer.trials > 1 else None
     title = (
         f"Difference in accuracy, augmented − original, with 95 % intervals, "
@@ -39,7 +41,7 @@ def build(study: Study, answer: Answer, history: str = "", *, given: bool = Fals
             Text(" ".join(filter(None, [describe_baseline(shares, baseline), describe_scope(answer, given=given)]))),
             *([Text(history)] if history else []),
             Chart("forest", plot_forest(trials, pooled, answer.margin), title),
-            Text(" ".join(filter(None, [describe_counts(study), describe_need(answer)]))),
+            Text(" ".join(filter(None, [describe_counts(study), describe_groups(study), describe_need(answer)]))),
             Text(describe_budget(study)),
         ],
     )
@@ -138,6 +140,16 @@ def describe_counts(study: Study) -> str:
     return (
         f"Of {predictions:,} predictions in {trials} trials{often} the augmented arm got {numbers}; from trial "
         f"to trial the difference ranged from {least} to {most} photos."
+    )
+
+
+def describe_groups(study: Study) -> str:
+    """That photos of a group count together; empty where every photo is by itself."""
+    if study.groups is None:
+        return ""
+    return (
+        f"The {len(study.groups):,} photos are in {len(np.unique(study.groups)):,} groups, of near-duplicates or by "
+        "`split.groups`: photos of a group count together in every interval."
     )
 
 
