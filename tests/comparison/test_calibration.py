@@ -127,7 +127,7 @@ def test_one_trial_is_scored_on_its_own_photos() -> None:
 
 
 def test_photos_of_a_group_are_alike_and_tested_together() -> None:
-    values = simulate_grouped(GROUPED[-1], 40, 0.0, np.random.default_rng(0)).reshape(-1, 40, MEMBERS)
+    values = simulate_grouped(GROUPED[-1], 40, 0.0, np.random.default_rng(0)).values.reshape(-1, 40, MEMBERS)
     tested = np.isfinite(values)
     assert (tested.all(axis=2) == tested.any(axis=2)).all()
     assert (tested.all(axis=2).sum(axis=0) == 2).all(), "in ten trials of five folds"
@@ -136,7 +136,8 @@ def test_photos_of_a_group_are_alike_and_tested_together() -> None:
 
 
 def test_counting_groups_keeps_the_bars_where_counting_photos_does_not() -> None:
-    row = score_grouped(GROUPED[-1], 200, 0.0, 500)[-1]
+    one, _, row = score_grouped(GROUPED[-1], 200, 0.0, 500)
+    assert one.trials == 1 and one.coverage[0] < 0.85 and one.coverage[1] >= COVERAGE - 2 * compute_error(COVERAGE, 500)
     assert row.trials == max(TRIALS) and row.difference == 0
     assert row.excludes[1] <= FALSE_ALARMS + 2 * compute_error(FALSE_ALARMS, 500) < row.excludes[0]
     assert row.coverage == pytest.approx(tuple(1 - share for share in row.excludes))
