@@ -42,7 +42,13 @@ def main() -> None:
     correct = {policy: load_correct(*policy, study) for policy in policies}
     found = rank_operations(study, correct)
     sections = [
-        build_section(study, found, params.report.margin),
+        build_section(
+            study,
+            found,
+            params.report.margin,
+            params.augment.operations_per_copy,
+            given=params.split.scheme == "given",
+        ),
         provenance.build(study, flatten(params.model_dump())),
     ]
     report = build_report(study, found, params.report.margin, sections)

@@ -12,6 +12,7 @@ from stages.comparison.answer import estimate_difference
 from stages.comparison.blocks import Chart, Section, Table, Text
 from stages.comparison.figures import FAINT, INK, QUIET, WIDTH, styled
 from stages.comparison.format import MINUS, format_estimate, format_many, format_p
+from stages.comparison.sections.verdict import describe_budget, describe_scope
 from stages.comparison.statistics import LEVEL, Estimate, Values, adjust_holm
 from stages.comparison.study import Study
 
@@ -42,18 +43,27 @@ def rank_operations(study: Study, correct: Correct) -> pd.DataFrame:
     return found.iloc[np.argsort([-each.mean for each in found["only"]], kind="stable")].reset_index(drop=True)
 
 
-def build_section(study: Study, found: pd.DataFrame, margin: float) -> Section:
-    """The figure, the table, and how to read them. ``margin``: a fraction; differences within it do not matter."""
+def build_section(
+    study: Study, found: pd.DataFrame, margin: float, operations_per_copy: int, *, given: bool = False
+) -> Section:
+    """The figure, the table, and how to read them.
+
+    ``margin``: a fraction; differences within it do not matter. ``operations_per_copy``: of the augmented arm.
+    ``given``: as in `verdict.build`.
+    """
     whole = estimate_difference(study.gains, study.groups)
     photos = "pictures" if study.is_sample else "photos"
     title = (
         "Difference in accuracy to the original arm, with 95 % intervals: each operation alone (●), all but it (◆); "
         f"dashed: all operations; gray: the margin of ±{100 * margin:g} percentage points"
     )
-    scope = (
-        "One trial is about its models only: more trials show how much they vary."
-        if len(study.trials) == 1
-        else "Like the verdict of the main report, this is about new trials on photos like these."
+    scope = describe_scope(len(study.trials), given=given)
+    one_trial = "One trial is about its models only: more trials show how much they vary."
+    strength = (
+        f"An operation alone is the only one that its images get; in the other policies an image gets up to "
+        f"{operations_per_copy}. "
+        if operations_per_copy > 1
+        else ""
     )
     return Section(
         "",
@@ -62,8 +72,9 @@ def build_section(study: Study, found: pd.DataFrame, margin: float) -> Section:
                 f"Every policy was trained from the initial weights of the trial's original arm, on the same train "
                 f"{photos} and as many images as the augmented arm, and tested on the same test {photos}. All "
                 f"operations together, the augmented arm of the main report: {format_estimate(whole)} percentage "
-                f"points. {scope}"
+                f"points. {scope or one_trial}"
             ),
+            Text(strength + describe_budget(study)),
             Chart("ranking", plot_ranking(found, whole.mean, margin), title),
             tabulate_ranking(found),
         ],

@@ -19,6 +19,7 @@ from ablation.ranking import (
 )
 from stages.comparison.answer import estimate_difference
 from stages.comparison.blocks import Table, Text
+from stages.comparison.sections.verdict import describe_budget, describe_scope
 from stages.comparison.statistics import Estimate, Interval
 from stages.comparison.study import Study
 from tests.support.studies import make_study
@@ -100,7 +101,7 @@ def test_one_trial_names_the_first_and_says_that_it_may_be_luck() -> None:
     assert describe_ranking(found, 1) == (
         "Cannot tell from one trial: hflip alone comes out best of 3 operations, which may be luck."
     )
-    words = " ".join(block.text for block in build_section(study, found, 0.02).blocks if isinstance(block, Text))
+    words = " ".join(block.text for block in build_section(study, found, 0.02, 3).blocks if isinstance(block, Text))
     assert "One trial is about its models only" in words
 
 
@@ -140,7 +141,20 @@ def test_the_figure_shows_every_operation_and_nothing_overlaps(count: int, monke
 
 def test_the_section_says_what_was_compared_with_what(ablation: tuple[Study, Correct]) -> None:
     study, correct = ablation
-    section = build_section(study, rank_operations(study, correct), 0.02)
+    section = build_section(study, rank_operations(study, correct), 0.02, 3)
     words = " ".join(block.text for block in section.blocks if isinstance(block, Text))
     assert "from the initial weights of the trial's original arm" in words
+    assert describe_scope(len(study.trials)) in words
+    assert "a difference confounds augmentation with longer training" in words
+    assert "in the other policies an image gets up to 3. " in words
     assert any(isinstance(block, Table) for block in section.blocks)
+
+
+def test_the_section_of_as_many_steps_and_a_given_test_set_says_so(ablation: tuple[Study, Correct]) -> None:
+    study, correct = ablation
+    fair = make_study(study.correct["original"], study.correct["augmented"], steps=(110, 110))
+    section = build_section(fair, rank_operations(study, correct), 0.02, 1, given=True)
+    words = " ".join(block.text for block in section.blocks if isinstance(block, Text))
+    assert describe_budget(fair) in words and "explains no difference" in words
+    assert describe_scope(len(study.trials), given=True) in words
+    assert "an image gets up to" not in words

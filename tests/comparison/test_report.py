@@ -464,7 +464,7 @@ def test_p_and_the_corrected_t_are_explained(several: Report) -> None:
     answer = answer_question(several.load_study(), 0.02)
     assert f"the larger of the two tests, is {format_p(answer.difference.p)}." in several.markdown
     assert "read the corrected t when" in several.markdown
-    assert verdict.describe_scope(answer) in several.markdown
+    assert verdict.describe_scope(answer.trials) in several.markdown
 
 
 @pytest.mark.parametrize("arm", ARMS)

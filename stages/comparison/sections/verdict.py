@@ -35,10 +35,11 @@ def build(study: Study, answer: Answer, history: str = "", *, given: bool = Fals
         f"{f', the latter at {100 * answer.level:.4g} % as planned for this look' if answer.looks else ''}; "
         f"gray: the margin of ±{100 * answer.margin:g} percentage points"
     )
+    about = [describe_baseline(shares, baseline), describe_scope(answer.trials, given=given)]
     return Section(
         "",
         [
-            Text(" ".join(filter(None, [describe_baseline(shares, baseline), describe_scope(answer, given=given)]))),
+            Text(" ".join(filter(None, about))),
             *([Text(history)] if history else []),
             Chart("forest", plot_forest(trials, pooled, answer.margin), title),
             Text(" ".join(filter(None, [describe_counts(study), describe_groups(study), describe_need(answer)]))),
@@ -77,12 +78,12 @@ def name_level(answer: Answer) -> str:
     return f"{look}{100 * answer.level:.4g} %"
 
 
-def describe_scope(answer: Answer, *, given: bool = False) -> str:
+def describe_scope(trials: int, *, given: bool = False) -> str:
     """What the verdict is about; empty of one trial, whose verdict says so itself. ``given``: as in `build`.
 
     The interval is that of trials crossed with photos: it covers how both vary, and nothing else does.
     """
-    if answer.trials == 1:
+    if trials == 1:
         return ""
     if given:
         return (
