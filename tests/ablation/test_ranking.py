@@ -1,5 +1,6 @@
 """The ranking finds the effects that were put in, calls no luck an effect, and its words say what its numbers say."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ablation.ranking import (
 )
 from stages.comparison.answer import estimate_difference
 from stages.comparison.blocks import Table, Text
+from stages.comparison.format import format_estimate
 from stages.comparison.sections.verdict import describe_budget, describe_scope
 from stages.comparison.statistics import Estimate, Interval
 from stages.comparison.study import Study
@@ -58,6 +60,28 @@ def test_operations_are_ranked_by_what_they_do_alone(ablation: tuple[Study, Corr
             assert row[kind] == expected
         gap = study.correct["augmented"].mean() - correct["all_but", row["operation"]].mean()
         assert row["lost"].mean == pytest.approx(gap)
+
+
+def test_photos_of_a_group_count_together(ablation: tuple[Study, Correct]) -> None:
+    study, correct = ablation
+    grouped = replace(study, together=[study.paths[start : start + 50] for start in range(0, 200, 50)])
+    found = rank_operations(grouped, correct).set_index("operation")
+    original, augmented = study.correct["original"], study.correct["augmented"]
+    for name in OPERATIONS:
+        only, without = correct["only", name], correct["all_but", name]
+        for kind, gains in {
+            "only": only - original,
+            "all_but": without - original,
+            "lost": augmented - without,
+        }.items():
+            assert found.loc[name, kind] == estimate_difference(gains, grouped.groups)
+            assert found.loc[name, kind] != estimate_difference(gains, None)
+    whole = format_estimate(estimate_difference(study.gains, grouped.groups))
+    assert whole != format_estimate(estimate_difference(study.gains, None))
+    texts = [
+        block.text for block in build_section(grouped, found.reset_index(), 0.02, 3).blocks if isinstance(block, Text)
+    ]
+    assert whole in texts[0]
 
 
 def test_p_values_are_adjusted_over_every_policy(ablation: tuple[Study, Correct]) -> None:
