@@ -232,7 +232,7 @@ def test_the_report_says_what_counts_together_and_nothing_where_nothing_does(wor
     for study in (make_small_study(1), make_small_study(3)):
         bare = replace(study, histories={arm: load_study([0]).histories[arm] * 3 for arm in ARMS})
         pages.append(render_markdown(build_report(bare, answer_question(bare, 0.02), params, gallery=[])))
-    said = "The 72 photos are in 24 groups, of near-duplicates or by `split.groups`: photos of a group count together"
+    said = "count together in every interval: the 72 test photos are 24 groups."
     assert said in pages[1]
     assert "count together" not in pages[0]
 

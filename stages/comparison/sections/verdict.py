@@ -149,8 +149,8 @@ def describe_groups(study: Study) -> str:
     if study.groups is None:
         return ""
     return (
-        f"The {len(study.groups):,} photos are in {len(np.unique(study.groups)):,} groups, of near-duplicates or by "
-        "`split.groups`: photos of a group count together in every interval."
+        "Near-duplicates, and photos that `split.groups` puts together, count together in every interval: the "
+        f"{len(study.groups):,} test photos are {len(np.unique(study.groups)):,} groups."
     )
 
 
