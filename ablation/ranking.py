@@ -166,7 +166,7 @@ def plot_ranking(found: pd.DataFrame, whole: float, margin: float) -> Figure:
             axes.plot(*point, marker, color=colour, markersize=5, label=None if row else label)
     axes.set_yticks(range(len(found)), [name.replace("_", " ") for name in found["operation"]])
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlabel("← original better   accuracy, percentage points   operation better →")
+    axes.set_xlabel("← original better   accuracy, percentage points   policy better →")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", MINUS) if value else "0")
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
