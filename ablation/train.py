@@ -28,13 +28,13 @@ from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
 from stages.evaluation.predictions import PredictionTable, tabulate_predictions
-from stages.model.dataset import load_images
+from stages.model.features import Inputs
 from stages.model.network import compute_weights_sha256
 from stages.model.record import RUN_FILE, HistoryTable, TrainRecord
 from stages.photos.manifest import CopyTable, SplitTable
 from stages.tracking.store import ABLATION
 from stages.tracking.training import track_training
-from stages.training.session import MakeInputs, Task, Trained, run_training
+from stages.training.session import Task, Trained, run_training
 
 if TYPE_CHECKING:
     from stages.training.loop import TrainExamples
@@ -50,10 +50,10 @@ def main() -> None:
     train, test = (split[split["split"] == side].reset_index(drop=True) for side in ("train", "test"))
     class_names, online = sorted(test["class"].unique()), augment.mode == "online"
 
-    def load_train(size: int, make_inputs: MakeInputs) -> "TrainExamples":
+    def load_train(inputs: Inputs) -> "TrainExamples":
         if online:
-            return load_online(train, class_names, augment, draws, size).map(make_inputs)
-        return load_images(images, class_names, size).map(make_inputs)
+            return load_online(train, class_names, augment, draws, inputs.size).map(inputs.make)
+        return inputs.load(images, class_names)
 
     with make_scratch_dir(f"{name}-{args.trial}") as scratch:
         copies = [] if online else [copy_photos(train, augment, draws, scratch, folder / COPIES_FILE)]

@@ -31,9 +31,8 @@ from stages.evaluation.predictions import (
 )
 from stages.evaluation.record import EvaluationRecord, get_metrics_path
 from stages.evaluation.robustness import Predict, compute_robustness
-from stages.model.dataset import load_images
 from stages.model.device import make_deterministic, select_device, set_threads
-from stages.model.features import split_model
+from stages.model.features import Inputs, split_model
 from stages.model.network import load_model, predict_logits
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir, list_differences
 from stages.model.scores import compute_softmax
@@ -57,15 +56,16 @@ def main() -> None:
     check_runs(runs, class_names)
 
     make_deterministic()
-    size = runs["original"].network.image_size
-    models = {arm: load_predict(run) for arm, run in runs.items()}
-    images = load_images(test, class_names, size)
-    probabilities = {arm: predict(images.inputs) for arm, predict in models.items()}
-    on_copies = models["augmented"](load_images(copies, class_names, size).inputs)
+    inputs, original = load_trained(runs["original"])
+    _, augmented = load_trained(runs["augmented"])  # with the same inputs, as it is the same network
+    models = {"original": original, "augmented": augmented}
+    examples = inputs.load(test, class_names)
+    probabilities = {arm: predict(examples.inputs) for arm, predict in models.items()}
+    on_copies = augmented(inputs.load(copies, class_names).inputs)
     robustness = pd.DataFrame(columns=list(RobustnessTable.columns))
     if params.evaluate.robustness:
-        robustness = compute_robustness(test, class_names, models, params.augment, size)
-    metrics = {arm: compute_metrics(images.targets.numpy(), probabilities[arm], class_names) for arm in ARMS}
+        robustness = compute_robustness(test, class_names, models, params.augment, inputs)
+    metrics = {arm: compute_metrics(examples.targets.numpy(), probabilities[arm], class_names) for arm in ARMS}
     records = {arm: EvaluationRecord.build(metrics[arm], run, photos, len(test)) for arm, run in runs.items()}
 
     for arm in ARMS:
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def check_runs(runs: dict[str, TrainRecord], class_names: list[str]) -> None:
-    """Raise UserError unless both models know these classes and can be compared: same start, same machine."""
+    """Raise UserError unless both models know these classes and can be compared: same network, start and machine."""
     for arm, run in runs.items():
         if run.class_names != class_names:
             theirs, ours = next(
@@ -94,10 +94,11 @@ def check_runs(runs: dict[str, TrainRecord], class_names: list[str]) -> None:
     original, augmented = runs.values()
     trial = original.trial
     remedy = f"Run `dvc repro --force --single-item train_original@{trial} train_augmented@{trial}`, then `dvc repro`."
-    if original.initial_weights_sha256 != augmented.initial_weights_sha256:
+    starts = [(run.network, run.initial_weights_sha256) for run in runs.values()]
+    if starts[0] != starts[1]:
         raise UserError(
             "the two arms started from different weights, so they cannot be compared: they were trained with another "
-            f"seed or another version of a library. {remedy}"
+            f"network, another seed or another version of a library. {remedy}"
         )
     if differences := list_differences(original.machine, augmented.machine):
         raise UserError(
@@ -106,13 +107,13 @@ def check_runs(runs: dict[str, TrainRecord], class_names: list[str]) -> None:
         )
 
 
-def load_predict(run: TrainRecord) -> Predict:
-    """The model that ``run`` left, as a function, in the precision that it was trained in."""
+def load_trained(run: TrainRecord) -> tuple[Inputs, Predict]:
+    """What was trained in ``run``, as a function, in the precision of the training; and what makes its inputs."""
     device = select_device(run.machine.precision)
     set_threads(run.machine.threads)  # rounding depends on it
     model = load_model(get_model_dir(run.arm, run.trial), run).to(device.torch_device)
-    trained, make_inputs = split_model(model, run.network, device)
-    return lambda images: compute_softmax(predict_logits(trained, make_inputs(images), run.network, device).numpy())
+    trained, inputs = split_model(model, run.network, device)
+    return inputs, lambda batch: compute_softmax(predict_logits(trained, batch, run.network, device).numpy())
 
 
 def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float]) -> None:

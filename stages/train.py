@@ -27,13 +27,13 @@ from stages.base.records import Budget
 from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
-from stages.model.dataset import load_images
+from stages.model.features import Inputs
 from stages.model.network import LAYERS_FILE, MODEL_FILE, encode_layers, encode_weights
 from stages.model.record import RUN_FILE, HistoryTable, TrainRecord, get_history_path, get_model_dir
 from stages.photos.manifest import CopyTable, SplitTable
 from stages.runtime.errors import UserError
 from stages.tracking.training import track_training
-from stages.training.session import MakeInputs, Task, Trained, run_training
+from stages.training.session import Task, Trained, run_training
 
 if TYPE_CHECKING:
     from stages.training.loop import TrainExamples
@@ -47,13 +47,13 @@ def main() -> None:
     train, test = read_manifests(args.manifests[:1] if online else args.manifests)
     class_names = sorted(test["class"].unique())
 
-    def load_train(size: int, make_inputs: MakeInputs) -> "TrainExamples":
+    def load_train(inputs: Inputs) -> "TrainExamples":
         if not online:
-            return load_images(train, class_names, size).map(make_inputs)
+            return inputs.load(train, class_names)
         from stages.augmentation.online import load_online  # in this arm only
 
         draws = (params.seed, args.trial)
-        return load_online(train, class_names, params.augment, draws, size).map(make_inputs)
+        return load_online(train, class_names, params.augment, draws, inputs.size).map(inputs.make)
 
     task = Task(
         arm=args.arm,

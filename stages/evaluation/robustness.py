@@ -11,17 +11,18 @@ from joblib import Parallel, delayed
 from stages.augmentation.operations import apply_each
 from stages.augmentation.params import AugmentParams
 from stages.evaluation.predictions import RobustnessTable, tabulate_operation
+from stages.model.features import Inputs
 from stages.model.network import PREDICTION_BATCH
 from stages.model.scores import Probabilities
 
 Predict = Callable[[torch.Tensor], Probabilities]
-"""A model as a function from uint8 images `[N, 3, H, W]` to probabilities `[N, C]`."""
+"""What was trained as a function from its inputs to probabilities `[N, C]`."""
 
 
 def compute_robustness(
-    test: pd.DataFrame, class_names: list[str], models: dict[str, Predict], params: AugmentParams, size: int
+    test: pd.DataFrame, class_names: list[str], models: dict[str, Predict], params: AugmentParams, inputs: Inputs
 ) -> pd.DataFrame:
-    """What every model predicts for every test photo under each operation alone.
+    """What every model predicts for every test photo under each operation alone, made into inputs of all models.
 
     Returns: a `RobustnessTable`, operation by operation, within each in the order of ``test``; without rows where
     params list no operation, as a policy of torchvision allows.
@@ -33,9 +34,9 @@ def compute_robustness(
     for start in range(0, len(test), PREDICTION_BATCH):  # bounds memory: each operation is as many images as photos
         part = test[start : start + PREDICTION_BATCH]
         rows = zip(part["path"], part["sha256"], strict=True)
-        squares = parallel(delayed(apply_each)(Path(path), sha256, params, size) for path, sha256 in rows)
+        squares = parallel(delayed(apply_each)(Path(path), sha256, params, inputs.size) for path, sha256 in rows)
         for name, pixels in zip(tables, np.stack(squares, axis=1), strict=True):
-            images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-            probabilities = {arm: predict(images) for arm, predict in models.items()}
+            changed = inputs.make(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+            probabilities = {arm: predict(changed) for arm, predict in models.items()}
             tables[name].append(tabulate_operation(name, part, probabilities, class_names))
     return pd.concat([table for parts in tables.values() for table in parts], ignore_index=True)

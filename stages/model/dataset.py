@@ -1,6 +1,6 @@
 """Images in memory: every file decoded once, kept as bytes, normalized batch by batch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,25 +25,25 @@ class Examples:
     inputs: torch.Tensor
     targets: torch.Tensor
 
-    def map(self, make_inputs: Callable[[torch.Tensor], torch.Tensor]) -> "Examples":
-        """The same with other inputs, made of these."""
-        return Examples(make_inputs(self.inputs), self.targets)
-
     def read_batches(self, _epoch: int, batches: Sequence[npt.NDArray[np.int64]]) -> Iterator[torch.Tensor]:
         """The inputs of each batch of indices `[B]`; the same in every epoch."""
         return (self.inputs[batch] for batch in batches)
 
 
 def load_images(manifest: pd.DataFrame, class_names: list[str], size: int) -> Examples:
-    """Decode every image of a manifest, in its order, and squash it to a square of ``size`` pixels.
+    """The images of a manifest, in its order, and their classes. Raises UserError as `load_pixels` does."""
+    return Examples(load_pixels(manifest, size), number_classes(manifest, class_names))
+
+
+def load_pixels(manifest: pd.DataFrame, size: int) -> torch.Tensor:
+    """Decode every image of a manifest, and squash it to a square of ``size`` pixels: uint8 `[N, 3, size, size]`.
 
     Raises UserError when a file is missing, or is not the one the manifest describes.
     """
     # threads are enough: Pillow decodes and resizes without holding the interpreter
     rows = zip(manifest["path"], manifest["sha256"], strict=True)
     squares = Parallel(n_jobs=-1, prefer="threads")(delayed(_load_square)(Path(p), sha, size) for p, sha in rows)
-    pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
-    return Examples(pixels, number_classes(manifest, class_names))
+    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
 
 def number_classes(manifest: pd.DataFrame, class_names: list[str]) -> torch.Tensor:

@@ -1,47 +1,70 @@
 """Features: what a frozen backbone makes of an image, computed once and kept.
 
-They are kept in ``.dvc/tmp/features.db`` of the main repository, by the content of the image and by all that decides
-them: the backbone's weights, the normalization, the machine. Deleting the file costs time only.
+They are kept in ``.dvc/tmp/features.db`` of the main repository, by the content of the image or of its file, and by all
+that decides them: the backbone's weights, the normalization, the machine. Deleting the file costs time only.
 """
 
 import hashlib
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import nn
 
 from stages.model.architectures import find_head
-from stages.model.dataset import prepare
+from stages.model.dataset import Examples, load_images, load_pixels, number_classes, prepare
 from stages.model.device import Device
 from stages.model.record import NetworkRecord
+from stages.photos.decoding import read_photo
 from stages.runtime.errors import UserError
 from stages.runtime.progress import show_items
 from stages.runtime.root import find_root
 
-FORMAT = 1  # of the computation below; with another, what is kept is computed again
+FORMAT = 2  # of the computation below; with another, what is kept is computed again
 BATCH = 32  # images; always so many, as what is computed of an image may depend on it
 LOCK_SECONDS = 60
 
 Vectors = dict[str, npt.NDArray[np.float32]]
-"""Features `[F]` by the SHA-256 of an image's pixels."""
+"""Features `[F]` by the SHA-256 of an image's pixels, or of its file with the size it is squashed to."""
 
 
-def split_model(
-    model: nn.Module, network: NetworkRecord, device: Device
-) -> tuple[nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
-    """What of a model is trained, and the function that turns uint8 images `[N, 3, H, W]` into its inputs."""
+def split_model(model: nn.Module, network: NetworkRecord, device: Device) -> tuple[nn.Module, "Inputs"]:
+    """What of a model is trained, and what it is trained on."""
     if network.freeze == "none":
-        return model, lambda images: images
+        return model, Inputs(network.image_size)
     extractor = FeatureExtractor(model, network, device)
-    return extractor.head, extractor.extract
+    return extractor.head, Inputs(network.image_size, extractor)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Makes what a model is trained on: images of ``size`` pixels as they are, or what ``extractor`` makes of them."""
+
+    size: int
+    extractor: "FeatureExtractor | None" = None
+
+    def make(self, images: torch.Tensor) -> torch.Tensor:
+        """The inputs for uint8 images `[N, 3, size, size]`."""
+        return self.extractor.extract(images) if self.extractor else images
+
+    def load(self, manifest: pd.DataFrame, class_names: list[str]) -> Examples:
+        """The inputs for the images of a manifest, in its order, and their classes.
+
+        Raises UserError when a file is missing, or is not the one the manifest describes.
+        """
+        if not self.extractor:
+            return load_images(manifest, class_names, self.size)
+        return Examples(self.extractor.load(manifest, self.size), number_classes(manifest, class_names))
 
 
 @dataclass(frozen=True)
@@ -58,11 +81,28 @@ class FeatureExtractor:
         Raises UserError when the head does not take one vector per image.
         """
         names = [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images]
+        return self._complete(names, lambda indices: images[indices])
+
+    def load(self, manifest: pd.DataFrame, size: int) -> torch.Tensor:
+        """Features `[N, F]` of the images of a manifest at ``size`` pixels. Only what is not kept is decoded.
+
+        Raises UserError as `extract` does, and when a file is missing, or is not the one the manifest describes.
+        """
+        started = time.perf_counter()
+        for path, sha256 in zip(manifest["path"], manifest["sha256"], strict=True):
+            read_photo(Path(path), sha256)
+        names = [f"{sha256} {size}" for sha256 in manifest["sha256"]]
+        features = self._complete(names, lambda indices: load_pixels(manifest.iloc[indices], size))
+        print(f"  features of {len(names):,} images: {time.perf_counter() - started:.1f} s")
+        return features
+
+    def _complete(self, names: list[str], get_images: Callable[[list[int]], torch.Tensor]) -> torch.Tensor:
+        """Features `[N, F]` by name; ``get_images`` gives the images at some indices, of which nothing is kept."""
         known = read_features(self.key, names)
         wanted = {name: index for index, name in enumerate(names) if name not in known}
         batches = [list(wanted)[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
         for batch in show_items(batches, "computing features"):
-            vectors = self.compute(images[[wanted[name] for name in batch]])
+            vectors = self.compute(get_images([wanted[name] for name in batch]))
             new = dict(zip(batch, vectors, strict=True))
             keep_features(self.key, new)
             known |= new

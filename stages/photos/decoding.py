@@ -75,17 +75,24 @@ def load_photo(path: Path, sha256: str | None = None) -> Image.Image:
 
     Raises UserError naming a file that is missing, cannot be decoded, or does not have the given ``sha256``.
     """
+    data = read_photo(path, sha256)
+    try:
+        return decode_photo(data)[0]
+    except BadImage as error:
+        raise UserError(f"{path} was changed or damaged: {error}. {RESTORE}") from error
+
+
+def read_photo(path: Path, sha256: str | None = None) -> bytes:
+    """The bytes of the file at ``path``. Raises UserError when it is missing, or does not have the given ``sha256``."""
     try:
         data = path.read_bytes()
-        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            raise BadImage("its bytes are not those in the manifest")
-        return decode_photo(data)[0]
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing. Run `dvc repro`, which makes it again.") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise UserError(f"{str(path)!r} cannot be read: {error}. {RESTORE}") from error
-    except BadImage as error:
-        raise UserError(f"{path} was changed or damaged: {error}. {RESTORE}") from error
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise UserError(f"{path} was changed or damaged: its bytes are not those in the manifest. {RESTORE}")
+    return data
 
 
 def compute_dhash(image: Image.Image) -> str:

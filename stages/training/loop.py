@@ -70,6 +70,11 @@ class TrainSpec:
         """Optimizer steps of the whole training."""
         return self.params.epochs * self.steps_per_epoch
 
+    @property
+    def reads_images(self) -> bool:
+        """Whether an epoch computes on images, rather than on features that are kept."""
+        return not isinstance(self.train, Examples) or self.train.inputs.dtype == torch.uint8
+
 
 @dataclass
 class Progress:
@@ -131,7 +136,8 @@ class Trainer:
                 bar.set_description(f"epoch {epoch}/{epochs}")
                 started, left = time.perf_counter(), 1 - self.progress.step / self.spec.steps_per_epoch
                 scores = self._train_one_epoch(bar.update)
-                speed = compute_speed(self.spec.samples_per_epoch, time.perf_counter() - started, left)
+                seconds = time.perf_counter() - started
+                speed = compute_speed(self.spec.samples_per_epoch, seconds, left) if self.spec.reads_images else {}
                 scores |= self._test()
                 self.progress = Progress([*self.progress.history, scores])
                 if epoch % every == 0 and epoch < epochs:

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
-import torch
 from torch import nn
 
 from stages.base.files import compute_sha256
 from stages.base.sections import flatten
 from stages.base.seeds import derive_seed
-from stages.model.dataset import load_images
 from stages.model.device import make_deterministic, select_device, set_threads
-from stages.model.features import split_model
+from stages.model.features import Inputs, split_model
 from stages.model.network import (
     LAYERS_FILE,
     build_model,
@@ -34,8 +32,6 @@ from stages.training.loop import Log, Trainer, TrainExamples, TrainSpec
 from stages.training.params import TrainParams
 from stages.training.steps import count_work
 
-MakeInputs = Callable[[torch.Tensor], torch.Tensor]
-
 
 class RunLog(Log, Protocol):
     """The run that a training is logged to."""
@@ -52,9 +48,8 @@ class Task:
     """What is trained, on what, and how: one arm of one trial.
 
     manifests: files that list the images; their hashes are recorded. test: a manifest of the test photos. num_images:
-    how many images the arm is trained on. load_train: loads these, at so many pixels, and makes what is trained on of
-    them. repeats: how often an epoch shows each. augment: the section's values, where they decide what is trained on
-    and no manifest does.
+    how many images the arm is trained on. load_train: loads these, as inputs of what is trained. repeats: how often an
+    epoch shows each. augment: the section's values, where they decide what is trained on and no manifest does.
     """
 
     arm: str
@@ -63,7 +58,7 @@ class Task:
     manifests: list[Path]
     test: pd.DataFrame
     num_images: int
-    load_train: Callable[[int, MakeInputs], TrainExamples]
+    load_train: Callable[[Inputs], TrainExamples]
     repeats: int
     seed: int
     model: ModelParams
@@ -118,9 +113,9 @@ def run_training(
     )
     print(describe(run))
     print(explain_machine(run), end="")
-    trained, make_inputs = split_model(model.to(device.torch_device), network, device)
-    test = load_images(task.test, task.class_names, network.image_size).map(make_inputs)
-    train = task.load_train(network.image_size, make_inputs)
+    trained, inputs = split_model(model.to(device.torch_device), network, device)
+    test = inputs.load(task.test, task.class_names)
+    train = task.load_train(inputs)
     order = derive_seed(task.seed, "order", task.trial)
     spec = TrainSpec(train, test, task.repeats, network, task.train, order, device)
     with (

@@ -25,6 +25,7 @@ from stages.evaluation.predictions import (
 )
 from stages.evaluation.record import EvaluationRecord
 from stages.evaluation.robustness import Predict, compute_robustness
+from stages.model.features import Inputs
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
 from stages.model.scores import Probabilities
 from stages.photos.manifest import CopyTable, SplitTable
@@ -57,7 +58,7 @@ def test_robustness_is_what_each_model_predicts_for_each_changed_photo(
     photos: pd.DataFrame,
 ) -> None:
     photos = photos[::4].reset_index(drop=True)
-    table = compute_robustness(photos, CLASS_NAMES, MODELS, PARAMS, SIZE)
+    table = compute_robustness(photos, CLASS_NAMES, MODELS, PARAMS, Inputs(SIZE))
     assert set(table.columns) == set(RobustnessTable.columns)
     assert table["operation"].tolist() == [name for name in PARAMS.operations for _ in photos.index]
     assert table["path"].tolist() == photos["path"].tolist() * 10
@@ -81,9 +82,9 @@ def test_robustness_is_what_each_model_predicts_for_each_changed_photo(
 def test_robustness_does_not_depend_on_how_many_photos_are_in_memory(
     photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = compute_robustness(photos, CLASS_NAMES, MODELS, PARAMS, SIZE)
+    expected = compute_robustness(photos, CLASS_NAMES, MODELS, PARAMS, Inputs(SIZE))
     monkeypatch.setattr(robustness, "PREDICTION_BATCH", 7)
-    pd.testing.assert_frame_equal(compute_robustness(photos, CLASS_NAMES, MODELS, PARAMS, SIZE), expected)
+    pd.testing.assert_frame_equal(compute_robustness(photos, CLASS_NAMES, MODELS, PARAMS, Inputs(SIZE)), expected)
 
 
 def run_evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
@@ -96,7 +97,7 @@ def run_evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]
 
     for arm, run in runs.items():
         run.save(get_model_dir(arm, 0) / RUN_FILE)
-    monkeypatch.setattr(evaluate, "load_predict", lambda run: MODELS[run.arm])
+    monkeypatch.setattr(evaluate, "load_trained", lambda run: (Inputs(SIZE), MODELS[run.arm]))
     monkeypatch.setattr(evaluate, "log_evaluation", log)
     monkeypatch.setattr(sys, "argv", ["stage", "--trial", "0"])
     for stage in (split, augment, evaluate):

@@ -1,13 +1,19 @@
 """Features: computed once per image, whatever is asked for beside it, and never taken from what is damaged."""
 
+import re
 import sqlite3
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from stages.base.files import compute_sha256
+from stages.model import features as features_module
 from stages.model.architectures import find_head
+from stages.model.dataset import load_pixels
 from stages.model.device import Device
 from stages.model.features import FeatureExtractor, split_model
 from stages.model.network import build_model, predict_logits
@@ -43,12 +49,12 @@ def count_kept(database: Path) -> int:
 
 
 def test_the_head_gives_the_logits_of_the_whole_network(model: nn.Module) -> None:
-    head, make_inputs = split_model(model, FROZEN, CPU)
-    logits = predict_logits(head, make_inputs(IMAGES), FROZEN, CPU)
+    head, inputs = split_model(model, FROZEN, CPU)
+    logits = predict_logits(head, inputs.make(IMAGES), FROZEN, CPU)
     torch.testing.assert_close(logits, predict_logits(model, IMAGES, NETWORK, CPU))
     whole, same = split_model(model, NETWORK, CPU)
     assert whole is model
-    assert same(IMAGES) is IMAGES
+    assert same.make(IMAGES) is IMAGES
 
 
 def test_features_of_an_image_do_not_depend_on_its_neighbours(model: nn.Module, repository: Path) -> None:
@@ -65,6 +71,60 @@ def test_an_image_is_computed_once(model: nn.Module, repository: Path, monkeypat
     assert count_kept(repository) == 2
     monkeypatch.setattr(FeatureExtractor, "compute", None)
     assert torch.equal(extract(model, IMAGES[[1, 0]]), features[[1, 0]])
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> pd.DataFrame:
+    """Five photos of 48 x 32 pixels, the last one the same as the first."""
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for i, path in enumerate(paths):
+        pixels = IMAGES[i % 4, :, :, :16].permute(1, 2, 0).numpy().repeat(3, axis=1)
+        Image.fromarray(pixels).save(path)
+    sha256s = [compute_sha256(path) for path in paths]
+    return pd.DataFrame({"path": map(str, paths), "sha256": sha256s, "class": ["cats", "dogs", "dogs", "cats", "cats"]})
+
+
+@pytest.mark.parametrize("network", [NETWORK, FROZEN])
+def test_photos_become_the_inputs_that_their_pixels_become(
+    network: NetworkRecord, model: nn.Module, manifest: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = split_model(model, network.model_copy(update={"image_size": 32}), CPU)[1]
+    examples = inputs.load(manifest, ["cats", "dogs"])
+    assert examples.targets.tolist() == [0, 1, 1, 0, 0]
+    assert torch.equal(examples.inputs, inputs.make(load_pixels(manifest, 32)))
+    assert bool(re.fullmatch(r"  features of 5 images: \d+\.\d s\n", capsys.readouterr().out)) == (network is FROZEN)
+
+
+def test_only_photos_without_features_are_decoded(
+    model: nn.Module, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor, decoded = FeatureExtractor(model, FROZEN, CPU), []
+
+    def load(part: pd.DataFrame, size: int) -> torch.Tensor:
+        decoded.extend(part["path"].tolist())
+        return load_pixels(part, size)
+
+    monkeypatch.setattr(features_module, "load_pixels", load)
+    extractor.load(manifest.iloc[:2], 32)
+    decoded.clear()
+    features = extractor.load(manifest, 32)
+    assert decoded == manifest["path"].tolist()[2:4]
+    assert torch.equal(features[0], features[4])
+    decoded.clear()
+    assert not torch.equal(extractor.load(manifest, 24), features), "another size has features of its own"
+    assert len(decoded) == 4
+
+
+def test_a_changed_photo_is_refused_though_its_features_are_kept(model: nn.Module, manifest: pd.DataFrame) -> None:
+    extractor = FeatureExtractor(model, FROZEN, CPU)
+    extractor.load(manifest, 32)
+    first, second = map(Path, manifest["path"].iloc[:2])
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(UserError, match=r"0\.png was changed or damaged: its bytes are not those in the manifest"):
+        extractor.load(manifest, 32)
+    first.unlink()
+    with pytest.raises(UserError, match=r"0\.png is missing\. Run `dvc repro`"):
+        extractor.load(manifest, 32)
 
 
 def test_another_backbone_or_normalization_has_features_of_its_own_and_another_head_has_not(

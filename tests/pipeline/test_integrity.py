@@ -24,6 +24,7 @@ from stages.cli.params import load_params
 from stages.evaluation.predictions import RobustnessTable
 from stages.evaluation.robustness import Predict, compute_robustness
 from stages.model.dataset import load_images
+from stages.model.features import Inputs
 from stages.model.network import MODEL_FILE, build_model, encode_weights
 from stages.model.record import RUN_FILE
 from stages.photos.manifest import PHOTOS, CopyTable, PhotoTable, SplitTable
@@ -101,7 +102,7 @@ def test_a_changed_photo_stops_every_stage_that_decodes_it(
 def run_evaluate_on(images: pd.DataFrame) -> pd.DataFrame:
     """What evaluate does with photos under each operation, with models that need no training."""
     models: dict[str, Predict] = dict.fromkeys(evaluate.ARMS, look_at_red)
-    return compute_robustness(images, CLASS_NAMES, models, load_params().augment, SIZE)
+    return compute_robustness(images, CLASS_NAMES, models, load_params().augment, Inputs(SIZE))
 
 
 def test_a_changed_copy_stops_training(prepared: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,6 +243,7 @@ def test_a_changed_model_stops_evaluate(trained: Path, monkeypatch: pytest.Monke
             "augmented model was trained on other classes than the photos have, such as hogs instead of dogs",
         ),
         ('"same"', '"sane"', "the two arms started from different weights"),
+        ('"freeze": "none"', '"freeze": "backbone"', "the two arms started from different weights"),
         ('"precision"', 'precision"', r"models/augmented/0/run\.json cannot be used: JSON: "),
         (
             '"precision"',

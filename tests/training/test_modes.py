@@ -68,6 +68,8 @@ def test_with_a_frozen_backbone_only_the_head_learns(mode: str, weights: dict[st
     change_params({"model.freeze": "backbone", "augment.mode": mode, "evaluate.robustness": False})
     said = run(AUGMENT, TRAIN, TRAIN_AUGMENTED, ["evaluate", "--trial", "0"])
     assert "resnet50 from the weights models/weights/own.safetensors, only its head" in said
+    on_images = [line for line in said.splitlines() if "images/s" in line]
+    assert len(on_images) == (2 if mode == "online" else 0), "epochs on features have no speed to speak of"
     for arm in ("original", "augmented"):
         trained = read_model(arm)
         changed = {name for name, tensor in trained.items() if not torch.equal(tensor, weights[name])}
