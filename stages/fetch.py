@@ -14,6 +14,7 @@ import pandas as pd
 from stages.base.files import replace_dir, write_json
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
+from stages.photos.classes import describe_classes
 from stages.photos.manifest import CSV_PREFIX, PHOTOS, PhotoTable, QuarantineTable
 from stages.photos.origin import describe_source
 from stages.sources.archive import check_room
@@ -21,7 +22,7 @@ from stages.sources.choice import Source, open_source, remember_photographs
 from stages.sources.labels import select_labelled
 from stages.sources.layout import Selection, enumerate_some, select_photos, show
 from stages.sources.params import FetchParams
-from stages.sources.reading import RAW, Row, check_photos, describe_counts, store_photos
+from stages.sources.reading import RAW, Row, check_photos, store_photos
 
 QUARANTINE = Path("metrics/quarantine.csv")
 FILES = Path("metrics/source.json")
@@ -84,13 +85,14 @@ def account_for_files(unused: dict[str, list[str]], used: int, set_aside: int) -
     write_json(FILES, {"files": total, "used": used, "set_aside": set_aside, "not_used": numbers})
     for reason, names in unused.items():
         examples = "" if reason.startswith("in ") and reason.endswith("/") else f": {enumerate_some(names, most=3)}"
-        print(f"  not used: {len(names):,} {reason}{show(examples)}")
+        remedy = "" if examples else " (fetch.subset: all uses them as well)"
+        print(f"  not used: {len(names):,} {reason}{show(examples)}{remedy}")
     print(f"  {total:,} files: {used:,} used, {set_aside:,} set aside, {sum(numbers.values()):,} not used")
 
 
 def summarize(source: Source, photos: list[Row], rejected: int) -> str:
     """The stage's last line."""
-    classes = describe_counts(Counter(row["class"] for row in photos))
+    classes = describe_classes(Counter(row["class"] for row in photos))
     what = "drawings, not photographs" if source.kind == "sample" else "photos"
     aside = f"{rejected:,} set aside" + (f", see {QUARANTINE}" if rejected else "")
     return f"fetch: {len(photos):,} {what} ({classes}) from {source.name}, {aside}"

@@ -12,6 +12,7 @@ names (except where split.groups reads these) or order.
 """
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,13 @@ import pandas as pd
 from stages.base.seeds import derive_seed
 from stages.cli.params import Params, load_params
 from stages.cli.stage import parse_trial, run_stage
+from stages.photos.classes import describe_classes
 from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
 from stages.splitting.duplicates import find_label_conflicts, group_duplicates
 from stages.splitting.folds import assign_folds
 from stages.splitting.given import assign_sides
 from stages.splitting.groups import describe_groups, find_subjects, merge_groups
 from stages.splitting.lines import join_some
-
-MANY_CLASSES = 5
 
 
 def main() -> None:
@@ -57,17 +57,11 @@ def deal(photos: pd.DataFrame, params: Params, trial: int) -> npt.NDArray[np.str
 
 
 def describe(photos: pd.DataFrame) -> str:
-    """Both sides, such as ``112 train (56 cats, 56 dogs), 28 test (14 cats, 14 dogs)``.
-
-    Of many classes only the smallest and the largest size are given: ``8,000 train (1,000 classes of 7 to 9)``.
-    """
+    """Both sides, such as ``112 train (cats: 56, dogs: 56), 28 test (cats: 14, dogs: 14)``."""
     sides = []
     for side in ("train", "test"):
-        counts = photos.loc[photos["split"] == side, "class"].value_counts().sort_index()
-        sizes = ", ".join(f"{n} {name}" for name, n in counts.items())
-        if len(counts) > MANY_CLASSES:
-            sizes = f"{len(counts):,} classes of {' to '.join(map(str, sorted({counts.min(), counts.max()})))}"
-        sides.append(f"{counts.sum():,} {side} ({sizes})")
+        counts = Counter(photos.loc[photos["split"] == side, "class"])
+        sides.append(f"{counts.total():,} {side} ({describe_classes(counts)})")
     if left := int((photos["split"] == "left out").sum()):
         sides.append(
             f"{left:,} left out (train photos that are near-duplicates of test photos, or in a group with them)"

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import settings
 from PIL import Image
 
 from stages.base.files import compute_sha256
@@ -23,6 +24,10 @@ ROOT = Path(__file__).parent.parent
 FIRST = ("test_end_to_end", "test_checkpoints", "test_journal", "test_kaggle", "test_security")
 LAST = ("test_changes", "test_remote", "test_fuzz", "test_outputs")
 """Files in the order in which they start. test_changes and test_remote need the story that test_end_to_end plays."""
+
+# how long an example takes says more about the machine's other work than about the code
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from stages.photos.classes import describe_classes
 from stages.photos.decoding import BadImage, compute_dhash, decode_photo
 from stages.photos.manifest import CSV_PREFIX
 from stages.runtime.errors import UserError
@@ -83,12 +84,12 @@ def check_photos(classes: Iterable[str], photos: list[Row], rejected: list[Row],
     counts.update(row["class"] for row in photos)
     if len(counts) < 2:
         raise UserError(
-            f"found {describe_counts(counts)}; at least two classes are needed. Add photos of another class."
+            f"found photos of {describe_classes(counts)}; at least two classes are needed. Add photos of another class."
         )
     if empty := sorted(name for name, number in counts.items() if number == 0):
         raise UserError(
-            f"found {describe_counts(counts)}; every class needs photos, which is not so for {enumerate_some(empty)}. "
-            "Add photos or remove the class."
+            f"found photos of {describe_classes(counts)}; every class needs photos, which is not so for "
+            f"{enumerate_some(empty)}. Add photos or remove the class."
         )
     (largest, most), *_, (smallest, fewest) = counts.most_common()
     if most > MAX_IMBALANCE * fewest:
@@ -98,13 +99,6 @@ def check_photos(classes: Iterable[str], photos: list[Row], rejected: list[Row],
             file=sys.stderr,
         )
     _check_labels(photos)
-
-
-def describe_counts(counts: Counter[str]) -> str:
-    """Photos per class in one short line: ``"70 cats, 70 dogs"``, or ``"1,000 classes of 5 to 12 photos"``."""
-    if len(counts) <= 10:
-        return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
-    return f"{len(counts):,} classes of {min(counts.values()):,} to {max(counts.values()):,} photos"
 
 
 def _check_labels(photos: list[Row]) -> None:

@@ -75,7 +75,9 @@ def test_one_class_too_many_is_one_message(workspace: Path) -> None:
 
 def test_one_class_is_too_few(workspace: Path) -> None:
     entries = {f"{i}.jpg": make_jpeg(i) for i in range(3)} | {"labels.csv": b"id,breed\n0,pug\n1,pug\n2,pug\n"}
-    with pytest.raises(UserError, match=r"found 3 pug; at least two classes are needed\. Add photos of another class"):
+    with pytest.raises(
+        UserError, match=r"found photos of pug: 3; at least two classes are needed\. Add photos of another class"
+    ):
         run(entries, labels={"file": "labels.csv", "path": "id", "label": "breed"})
 
 
@@ -245,7 +247,7 @@ def test_a_given_test_set_with_leaks(
     assert left == ["data/raw/hare/train-hare_500.jpg", "data/raw/rabbit/train-flopsy-1.jpg"]
     assert found["split"].value_counts().to_dict() == {"train": 15, "test": 8, "left out": 2}
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "split: trial 0: 15 train (7 hare, 8 rabbit), 8 test (4 hare, 4 rabbit), 2 left out (train photos that are "
+        "split: trial 0: 15 train (hare: 7, rabbit: 8), 8 test (hare: 4, rabbit: 4), 2 left out (train photos that are "
         "near-duplicates of test photos, or in a group with them)"
     )
     run(photos, subset=["train"])

@@ -67,9 +67,9 @@ def test_the_manifest_says_what_is_there(workspace: Path, capsys: pytest.Capture
     assert json.loads(FILES.read_text()) == {"files": 23, "used": 20, "set_aside": 0, "not_used": {"in train/": 3}}
     assert capsys.readouterr().out.splitlines() == [
         f"Photos from an archive on disk (sha256:{digest[:12]}).",
-        "  not used: 3 in train/",
+        "  not used: 3 in train/ (fetch.subset: all uses them as well)",
         "  23 files: 20 used, 0 set aside, 3 not used",
-        "fetch: 20 photos (10 cats, 10 dogs) from photos.zip, 0 set aside",
+        "fetch: 20 photos (cats: 10, dogs: 10) from photos.zip, 0 set aside",
     ]
 
 
@@ -109,7 +109,7 @@ def test_the_sample_comes_last_and_never_poses_as_real(
     assert lines[0].startswith("Drawn sample pictures, not photographs")
     assert "put a zip in data/downloads" in lines[0]
     assert lines[1] == "  skipped archive: nothing matches data/downloads/*.zip"
-    assert lines[-1] == "fetch: 4 drawings, not photographs (2 cats, 2 dogs) from the sample, 0 set aside"
+    assert lines[-1] == "fetch: 4 drawings, not photographs (cats: 2, dogs: 2) from the sample, 0 set aside"
     manifest = PhotoTable.load(PHOTOS)
     assert manifest[["source", "version"]].drop_duplicates().to_numpy().tolist() == [["sample", "1"]]
 
@@ -195,7 +195,7 @@ def test_bad_photos_are_set_aside_with_a_reason(workspace: Path, capsys: pytest.
         "  not used: 1 hidden: .x",
         "  not used: 1 not pictures: test/cats/notes.txt",
         "  27 files: 21 used, 4 set aside, 2 not used",
-        "fetch: 21 photos (10 cats, 11 dogs) from photos.zip, 4 set aside, see metrics/quarantine.csv",
+        "fetch: 21 photos (cats: 10, dogs: 11) from photos.zip, 4 set aside, see metrics/quarantine.csv",
     ]
 
 
@@ -248,12 +248,15 @@ def test_odd_files_of_a_folder_are_set_aside_without_hanging(workspace: Path) ->
             "found no photo in what fetch.subset chooses; empty class folders: cats. Every class needs photos: add "
             "some, or set fetch.subset in params.yaml to another folder or all.",
         ),
-        (CATS, "found 10 cats; at least two classes are needed. Add photos of another class."),
+        (CATS, "found photos of cats: 10; at least two classes are needed. Add photos of another class."),
         (
             CATS | DOGS | {"test/birds/": b""},
-            "found 0 birds, 10 cats, 10 dogs; every class needs photos, which is not so for birds. Add photos",
+            "found photos of birds: 0, cats: 10, dogs: 10; every class needs photos, which is not so for birds. Add",
         ),
-        (CATS | DOGS | {"test/birds/1.jpg": b""}, "found 0 birds, 10 cats, 10 dogs; every class needs photos"),
+        (
+            CATS | DOGS | {"test/birds/1.jpg": b""},
+            "found photos of birds: 0, cats: 10, dogs: 10; every class needs photos",
+        ),
     ],
 )
 def test_every_class_needs_photos_and_there_must_be_two(workspace: Path, entries: dict[str, bytes], found: str) -> None:
@@ -268,12 +271,12 @@ def test_a_thousand_classes_take_one_short_line(capsys: pytest.CaptureFixture[st
     expected = "warning: classes differ by more than 20:1 in size: 25 photos of class 000, 1 of class 998\n"
     assert capsys.readouterr().err == expected
     source = Source("archive", "photos.zip", "", {})
-    expected = "fetch: 1,524 photos (1,000 classes of 1 to 25 photos) from photos.zip, 0 set aside"
+    expected = "fetch: 1,524 photos (1,000 classes of 1 to 25) from photos.zip, 0 set aside"
     assert fetch.summarize(source, rows, 0) == expected
     with pytest.raises(UserError) as caught:
         check_photos([*classes, *(f"none {i}" for i in range(11))], rows, [], 0.1)
     assert str(caught.value) == (
-        "found 1,011 classes of 0 to 25 photos; every class needs photos, which is not so for none 0, none 1, "
+        "found photos of 1,011 classes of 0 to 25; every class needs photos, which is not so for none 0, none 1, "
         "none 10, ... (11 in all). Add photos or remove the class."
     )
 
@@ -331,7 +334,7 @@ def test_names_that_are_no_text_reach_neither_terminal_nor_manifest(
     assert pd.read_csv("metrics/quarantine.csv")["path"].tolist() == [r"test/cats/bad\udcff.jpg"]
     out = capfd.readouterr().out
     assert r"not used: 1 not pictures: test/\udce9.txt" in out
-    assert out.endswith("(11 cats, 10 dogs) from phot\\udce9, 1 set aside, see metrics/quarantine.csv\n")
+    assert out.endswith("(cats: 11, dogs: 10) from phot\\udce9, 1 set aside, see metrics/quarantine.csv\n")
 
 
 def test_both_subsets_keep_their_names_apart(workspace: Path) -> None:

@@ -242,7 +242,7 @@ def test_the_stage_records_the_version(tmp_path: Path, archive: bytes) -> None:
         done = run_fetch(kaggle, tmp_path, ["kaggle"])
     lines = done.stdout.splitlines()
     assert lines[0] == "Photos from Kaggle, version 7 of the dataset."
-    assert lines[-1] == "fetch: 4 photos (2 cats, 2 dogs) from Kaggle's owner/pets, 0 set aside"
+    assert lines[-1] == "fetch: 4 photos (cats: 2, dogs: 2) from Kaggle's owner/pets, 0 set aside"
     assert (tmp_path / "data/manifest.csv").read_text().count(",kaggle,7\n") == 4
 
 
@@ -254,7 +254,7 @@ def test_without_a_network_the_next_source_is_used_and_it_is_said(tmp_path: Path
     assert "warning: Kaggle cannot be reached: " in done.stderr
     assert "Connection refused" in done.stderr
     assert done.stderr.splitlines()[-1].endswith("Trying the next source: archive.")
-    assert done.stdout.splitlines()[-1].startswith("fetch: 4 photos (2 bears, 2 cat) from mine.zip")
+    assert done.stdout.splitlines()[-1].startswith("fetch: 4 photos (bears: 2, cat: 2) from mine.zip")
     alone = run_fetch(kaggle, tmp_path, ["kaggle"])
     assert alone.returncode == 1
     assert "none of fetch.sources is available:\n  skipped kaggle: Kaggle cannot be reached" in alone.stderr

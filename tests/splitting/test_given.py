@@ -112,8 +112,8 @@ def test_every_trial_tests_the_given_set_without_leaks(
         split.main()
         sides.append(SplitTable.load(Path(f"data/split/{trial}.csv")).set_index("path")["split"])
         assert capsys.readouterr().out.splitlines()[-1] == (
-            f"split: trial {trial}: 12 train (6 cats, 6 dogs), 6 test (3 cats, 3 dogs), 2 left out (train photos that "
-            "are near-duplicates of test photos, or in a group with them)"
+            f"split: trial {trial}: 12 train (cats: 6, dogs: 6), 6 test (cats: 3, dogs: 3), 2 left out (train photos "
+            "that are near-duplicates of test photos, or in a group with them)"
         )
     assert sides[0].equals(sides[1])
     assert sides[0].equals(sides[2])
