@@ -39,7 +39,7 @@ class Summary(Record):
 
     counts: images of the first trial by column, a number per class. records, histories: per arm one element per trial,
     a history being the values by epoch of each column. params: with dotted names. groups: paths of the test photos in
-    each group of more than one; none in studies from before groups were counted.
+    each group of more than one; none in studies from before groups were counted. without_effect: as in `Study`.
     """
 
     trials: list[int]
@@ -50,6 +50,7 @@ class Summary(Record):
     histories: dict[str, list[dict[str, list[float]]]]
     params: dict[str, Any]
     groups: list[list[str]] = Field(default_factory=list)
+    without_effect: list[str] = Field(default_factory=list)
 
 
 def save_study(study: Study, params: dict[str, Any], folder: Path) -> None:
@@ -74,6 +75,7 @@ def save_study(study: Study, params: dict[str, Any], folder: Path) -> None:
         },
         params=params,
         groups=study.together,
+        without_effect=study.without_effect,
     ).save(folder / "summary.json")
 
 
@@ -100,6 +102,7 @@ def load_published(folder: Path) -> tuple[Study, dict[str, Any]]:
         predictions=predictions,
         robustness=table.loc[~unchanged, ["operation", "path", "target", *ARMS, "trial"]].reset_index(drop=True),
         together=summary.groups,
+        without_effect=summary.without_effect,
     )
     return study, summary.params
 

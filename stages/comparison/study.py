@@ -27,7 +27,8 @@ class Study:
     class, columns ``train``, ``copies``, ``test``, ``left_out`` (in older studies not). ``predictions``: per arm one
     row per trial and test photo, columns ``trial``, ``path``, ``target``, ``pred``, ``p_<class>``. ``robustness``: one
     row per trial, operation and test photo, columns ``trial``, ``operation``, ``path``, ``target`` and each arm's
-    prediction. ``together``: paths of the test photos in each group of more than one.
+    prediction. ``together``: paths of the test photos in each group of more than one. ``without_effect``: operations of
+    ``robustness`` that changed no test photo of any trial.
     """
 
     trials: list[int]
@@ -39,6 +40,7 @@ class Study:
     predictions: dict[str, pd.DataFrame]
     robustness: pd.DataFrame
     together: list[list[str]] = field(default_factory=list)
+    without_effect: list[str] = field(default_factory=list)
 
     @property
     def first(self) -> EvaluationRecord:
@@ -105,6 +107,7 @@ def load_study(trials: list[int]) -> Study:
         for arm in ARMS:
             check_predictions(records[arm][index], predictions[arm][index], class_names)
     stacked = {arm: _stack(predictions[arm], trials).drop(columns="sha256") for arm in ARMS}
+    robustness = _stack([load_robustness(trial, class_names) for trial in trials], trials)
     return Study(
         trials=trials,
         photos=len(PhotoTable.load(PHOTOS)),
@@ -113,8 +116,9 @@ def load_study(trials: list[int]) -> Study:
         records=records,
         histories={arm: [HistoryTable.load(get_history_path(arm, trial)) for trial in trials] for arm in ARMS},
         predictions=stacked,
-        robustness=_stack([load_robustness(trial, class_names) for trial in trials], trials),
+        robustness=robustness.drop(columns=[f"p_{arm}" for arm in ARMS]),
         together=find_groups(trials[0], set(stacked["original"]["path"])),
+        without_effect=find_without_effect(robustness, stacked, class_names),
     )
 
 
@@ -181,9 +185,12 @@ def check_predictions(record: EvaluationRecord, table: pd.DataFrame, class_names
 
 
 def load_robustness(trial: int, class_names: list[str]) -> pd.DataFrame:
-    """What both arms predict under each operation; it may have no rows. Raises UserError on an unknown class."""
+    """What both arms predict under each operation, and its probability of the target; it may have no rows.
+
+    Raises UserError on an unknown class.
+    """
     path = Path(f"metrics/robustness/{trial}.csv")
-    table = RobustnessTable.load(path)[["operation", "path", "target", *ARMS]]
+    table = RobustnessTable.load(path).drop(columns="sha256")
     strange = ~table[["target", *ARMS]].isin(class_names).all(axis=1)
     if strange.any():
         raise UserError(
@@ -191,6 +198,25 @@ def load_robustness(trial: int, class_names: list[str]) -> pd.DataFrame:
             f"Run `dvc repro --force evaluate@{trial}`."
         )
     return table
+
+
+def find_without_effect(
+    robustness: pd.DataFrame, predictions: dict[str, pd.DataFrame], class_names: list[str]
+) -> list[str]:
+    """Operations that changed no photo, as `pad_square` does where all are square.
+
+    Under these each arm gives the true class of every photo exactly the probability that it gives it on the photo as it
+    is: the same pixels in batches of the same size. ``robustness``: with ``trial``, ``p_original``, ``p_augmented``.
+    """
+    same = np.ones(len(robustness), dtype=bool)
+    for arm in ARMS:
+        own = predictions[arm]
+        targets = pd.Index(class_names).get_indexer(pd.Index(own["target"]))
+        p = own[[f"p_{name}" for name in class_names]].to_numpy()[np.arange(len(own)), targets]
+        unchanged = pd.Series(p, index=pd.MultiIndex.from_frame(own[["trial", "path"]]))
+        there = unchanged.reindex(pd.MultiIndex.from_frame(robustness[["trial", "path"]])).to_numpy()
+        same &= there == robustness[f"p_{arm}"].to_numpy()
+    return [str(name) for name, rows in pd.Series(same).groupby(robustness["operation"], sort=False) if rows.all()]
 
 
 def _stack(tables: list[pd.DataFrame], trials: list[int]) -> pd.DataFrame:

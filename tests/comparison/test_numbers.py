@@ -1,6 +1,7 @@
 """The comparison in numbers: against hand-computed values, pandas and scikit-learn."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss, recall_score
 
+from stages.base.sections import flatten
+from stages.cli.params import load_params
 from stages.comparison.answer import answer_question, compute_baseline, compute_comparison
+from stages.comparison.blocks import Chart, Table, Text
 from stages.comparison.format import format_p
 from stages.comparison.sections.probabilities import (
     compare_scores,
@@ -165,6 +169,36 @@ def test_robustness_is_the_accuracy_under_each_operation(study: Study) -> None:
     smallest, largest = sorted(raw[1:])
     assert math.isnan(table["p"].iloc[0]), "the photos as they are belong to no family"
     assert sorted(table["p"][1:]) == pytest.approx(sorted([min(1, 2 * smallest), max(largest, min(1, 2 * smallest))]))
+
+
+def add_operation(name: str, trial: int, *, changed: int) -> None:
+    """An operation that leaves all test photos but so many as they are."""
+    path = Path(f"metrics/robustness/{trial}.csv")
+    table = pd.read_csv(path)
+    sides = {arm: pd.read_csv(f"metrics/predictions/{arm}-{trial}.csv") for arm in ARMS}
+    own = sides["original"][["path", "sha256", "target"]].assign(operation=name)
+    for arm, side in sides.items():
+        p = np.where(side["target"] == "cats", side["p_cats"], side["p_dogs"])
+        own = own.assign(**{arm: side["pred"], f"p_{arm}": p - 1e-6 * (np.arange(len(side)) < changed)})
+    pd.concat([table, own])[table.columns].to_csv(path, index=False)
+
+
+def test_an_operation_that_changes_no_photo_is_no_test(workspace: Path) -> None:
+    write_study(workspace, trials=TRIALS, epochs=1)
+    for trial in TRIALS:
+        add_operation("pad_square", trial, changed=0)
+        add_operation("hflip", trial, changed=trial)
+    study = load_study(TRIALS)
+    assert study.without_effect == ["pad_square"], "the other one changed three photos of all trials"
+    section = build(study, flatten(load_params().model_dump()))
+    assert section is not None
+    text, chart, table = section.blocks
+    assert isinstance(text, Text) and isinstance(chart, Chart) and isinstance(table, Table)
+    assert "`pad_square` changed none of these photos" in text.text
+    assert [row[0] for row in table.rows] == ["unchanged", "rotate", "random noise", "hflip"]
+    assert "family of 3 operations" in table.note
+    alone = replace(study, without_effect=["rotate", "random_noise", "pad_square", "hflip"])
+    assert [type(block) for block in getattr(build(alone, {"augment.policy": "augly"}), "blocks", [])] == [Text]
 
 
 def test_robustness_may_be_switched_off(workspace: Path) -> None:

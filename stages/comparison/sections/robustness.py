@@ -22,11 +22,7 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
     """A chart and a table; None where it was not tested. ``params``: with dotted names."""
     if study.robustness.empty:
         return None
-    found = compare_robustness(study)
     photos = "pictures" if study.is_sample else "photos"
-    baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
-    chart = plot_robustness(list(found["operation"]), {arm: list(found[arm]) for arm in ARMS}, baseline)
-    title = "Accuracy under each operation, with 95 % intervals; baseline: always the most common class"
     policy = params["augment.policy"]
     scope = (
         f"The same models on the test {photos} under each operation, at the middle of its range. Secondary: the "
@@ -34,19 +30,36 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
     )
     if policy != "augly":
         scope += f" The augmented arm was trained with {policy}, not with these operations of AugLy."
+    scope += describe_without_effect(study.without_effect, photos)
+    found = compare_robustness(study)
+    if len(found) == 1:  # the unchanged photos alone
+        return Section("Robustness", [Text(scope, quiet=True)])
+    baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
+    chart = plot_robustness(list(found["operation"]), {arm: list(found[arm]) for arm in ARMS}, baseline)
+    title = "Accuracy under each operation, with 95 % intervals; baseline: always the most common class"
     return Section(
         "Robustness", [Text(scope, quiet=True), Chart("robustness", chart, title), tabulate_robustness(found)]
     )
+
+
+def describe_without_effect(operations: Sequence[str], photos: str) -> str:
+    """That these changed none of the test photos and are not shown, as a sentence; empty where there are none."""
+    if not operations:
+        return ""
+    names = " and ".join(f"`{name}`" for name in operations)
+    return f" {names} changed none of these {photos}: not shown, and not counted in the correction of the p-values."
 
 
 def compare_robustness(study: Study) -> pd.DataFrame:
     """One row per operation, the unchanged photos first: accuracy of each arm and their difference.
 
     P-values are adjusted over the operations (Holm); the unchanged photos belong to no family and have none here.
+    Operations without effect are left out.
     """
+    tested = study.robustness[~study.robustness["operation"].isin(study.without_effect)]
     cases = {UNCHANGED: study.correct} | {
         str(name): {arm: spread(rows, rows[arm] == rows["target"], study.paths) for arm in ARMS}
-        for name, rows in study.robustness.groupby("operation", sort=False)
+        for name, rows in tested.groupby("operation", sort=False)
     }
     found = pd.DataFrame(
         {
