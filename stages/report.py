@@ -23,15 +23,15 @@ from stages.cli.params import load_params
 from stages.cli.stage import run_stage
 from stages.comparison.answer import answer_question, compute_comparison
 from stages.comparison.format import format_signed
-from stages.comparison.history import describe_history, identify_question, load_history
+from stages.comparison.history import LOOKS, describe_history, identify_question, load_history
 from stages.comparison.page import Report, build_report, save_report
 from stages.comparison.sections import gallery
 from stages.comparison.sections.scores import list_classes
 from stages.comparison.study import ARMS, Study, load_study
 
 METRICS = Path("metrics")
-COMPARISON, MARKDOWN, PAGE, CLASSES, LOOKS = (
-    METRICS / name for name in ("comparison.json", "report.md", "report.html", "classes.csv", "looks.json")
+COMPARISON, MARKDOWN, PAGE, CLASSES = (
+    METRICS / name for name in ("comparison.json", "report.md", "report.html", "classes.csv")
 )
 
 

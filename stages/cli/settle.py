@@ -19,13 +19,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stages.base.sections import flatten
 from stages.cli.before_repro import list_commands
 from stages.cli.params import PARAMS, load_params, read_yaml
 from stages.cli.stage import run_stage
 from stages.runtime.errors import UserError
 from stages.runtime.progress import format_duration
 
-COMPARISON = Path("metrics/comparison.json")
+COMPARISON, PAGE = Path("metrics/comparison.json"), Path("metrics/report.html")
 OPEN = "cannot tell"
 
 
@@ -59,11 +60,20 @@ def main() -> None:
         seconds = (time.monotonic() - started) / new if new else seconds
         verdict = json.loads(COMPARISON.read_text())["verdict"]
         if verdict != OPEN:
-            print(f"\nSettled after {look} trials: {verdict}.")
+            conclude(f"Settled after {look} trials: {verdict}.")
             return
-    print(
-        f"\nAfter the last look, {looks[-1]} trials, the answer is still open; metrics/report.html says what it takes."
-    )
+    conclude(f"After the last look, {looks[-1]} trials, the answer is still open; {PAGE} says what it takes.")
+
+
+def conclude(result: str) -> None:
+    """Print how it ended and, under it, that the plan came too late for its error rate, if it did."""
+    from stages.comparison.history import LOOKS, describe_history, identify_question, load_history  # slow to import
+    from stages.comparison.study import load_study
+
+    params = load_params()
+    question = identify_question(load_study(params.trials), flatten(params.model_dump()))
+    late = describe_history(load_history(LOOKS).questions.get(question, []))
+    print("\n" + "\n".join(filter(None, [result, late])))
 
 
 GO_ON = "`make settle` goes on where it was; BUDGET=2h gives it two hours."

@@ -14,6 +14,7 @@ from stages.comparison.study import Study
 from stages.runtime.errors import UserError
 
 UNRELATED = ("trials", "report", "evaluate", "train.threads")  # params that do not change the question
+LOOKS = Path("metrics/looks.json")
 
 
 class SeenLook(Record):

@@ -71,7 +71,7 @@ def build_report(
     photos, several = "pictures" if study.is_sample else "photos", "s" * (answer.trials > 1)
     optional = [
         verdicts.build(study, answer, history, given=given),
-        looks.build(study, answer),
+        looks.build(study, answer, late=bool(history)),
         work.build(study, known, given=given),
         *gallery,
         trials.build(study, answer.difference, given=given),

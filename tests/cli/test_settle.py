@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from stages.base.sections import flatten
 from stages.cli.params import PARAMS, load_params, read_yaml
-from stages.cli.settle import announce, extend_trials, find_start, parse_budget, set_trials
+from stages.cli.settle import announce, conclude, extend_trials, find_start, parse_budget, set_trials
+from stages.comparison.history import LOOKS, History, identify_question
+from stages.comparison.study import load_study
 from stages.runtime.errors import UserError
 from tests.conftest import change_params
 from tests.support.clone import SMALL, build_env, call, make_clone
+from tests.support.pipeline_files import write_study
 
 
 @pytest.mark.parametrize(
@@ -96,6 +100,21 @@ def test_a_look_is_announced_with_its_cost() -> None:
     assert announce([5, 10, 20], 5, 0, None) == "\nLook 1 of 3: 5 trials, all of them run already."
 
 
+@pytest.mark.parametrize(("plan", "late"), [([5], False), ([5, 10], True), (None, True)])
+def test_a_plan_that_came_late_is_told_at_the_end(
+    plan: list[int] | None, late: bool, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(workspace, trials=range(5), epochs=1)
+    change_params({"report.looks": [5]})
+    question = identify_question(load_study(list(range(5))), flatten(load_params().model_dump()))
+    History(questions={}).add(question, 5, plan).add(question, 5, [5]).save(LOOKS)
+    conclude("Settled after 5 trials: helps.")
+    first, *rest = capsys.readouterr().out.strip().splitlines()
+    assert first == "Settled after 5 trials: helps."
+    assert len(rest) == late
+    assert all("declared or changed after looks at 5 trials" in line for line in rest)
+
+
 SETTLE = f"{sys.executable} -m stages.cli.settle"
 PLANNED = SMALL | {
     "train.epochs": 1,
@@ -128,7 +147,7 @@ def test_a_plan_is_followed_to_its_end(tmp_path: Path) -> None:
     report = (folder / "metrics/report.md").read_text()
     assert "look 2 of 2, " in report
     assert "## Planned looks" in report
-    assert "declared or changed" not in report
+    assert "declared or changed" not in report + said
     seen = json.loads((folder / "metrics/looks.json").read_text())["questions"]
     assert list(seen.values()) == [[{"trials": trials, "plan": [5, 6]} for trials in (5, 6)]]
     assert "all of them run already" in call(folder, SETTLE), "it ends where it ended"

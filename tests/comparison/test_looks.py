@@ -1,5 +1,6 @@
 """Planned looks: levels that add up, looks that do not depend on later trials, and what the report says of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.base.sections import flatten
+from stages.cli.params import load_params
 from stages.comparison.answer import Answer, answer_question
 from stages.comparison.blocks import Chart, Table, Text
 from stages.comparison.history import SeenLook, describe_history, load_history
 from stages.comparison.looks import compute_levels, take_looks
+from stages.comparison.page import build_report, escape_markdown, render_markdown
 from stages.comparison.sections import looks as section
 from stages.comparison.sections.verdict import describe_need, describe_verdict
 from stages.comparison.statistics import Values, estimate_mean
-from stages.comparison.study import Study
+from stages.comparison.study import ARMS, Study
 from stages.runtime.errors import UserError
+from tests.conftest import ROOT
+from tests.support.pipeline_files import make_history
 from tests.support.studies import make_study
 
 PLAN = [5, 10, 20]
@@ -92,6 +98,18 @@ def test_the_section_shows_looks_that_were_taken_and_those_that_were_not() -> No
     assert [row[-1] for row in table.rows] == ["helps", "helps", "not taken"]
     assert "The look after 5 trials had settled it" in text.text
     assert section.build(study, answer_question(study, 0.02)) is None
+
+
+def test_a_late_plan_promises_nothing() -> None:
+    study, answer = make_answer(10, 0.4)
+    kept, late = (section.describe_plan(study, answer, late=late) for late in (False, True))
+    assert "So the intervals of all looks hold together with a probability of at least 95 %" in kept
+    assert "This plan was declared or changed later, so that these do not." in late
+    assert "So the intervals" not in late
+    params = flatten(load_params(ROOT / "params.yaml").model_dump())
+    trained = replace(study, histories={arm: [make_history(np.random.default_rng(0), 2)] for arm in ARMS})
+    report = build_report(trained, answer, params, gallery=[], history="The plan was changed.")
+    assert escape_markdown(late) in render_markdown(report)
 
 
 def note(path: Path, looks: list[tuple[int, list[int] | None]], question: str = "q") -> list[SeenLook]:

@@ -11,8 +11,11 @@ from stages.comparison.statistics import Values
 from stages.comparison.study import Study
 
 
-def build(study: Study, answer: Answer) -> Section | None:
-    """The plan, the looks taken so far and the path; None without a plan."""
+def build(study: Study, answer: Answer, *, late: bool = False) -> Section | None:
+    """The plan, the looks taken so far and the path; None without a plan.
+
+    ``late``: the plan was declared or changed after looks that it does not account for.
+    """
     if not answer.plan:
         return None
     title = (
@@ -22,15 +25,15 @@ def build(study: Study, answer: Answer) -> Section | None:
     return Section(
         "Planned looks",
         [
-            Text(describe_plan(study, answer)),
+            Text(describe_plan(study, answer, late=late)),
             Chart("looks", plot_path(study.gains, answer), title),
             tabulate_looks(answer),
         ],
     )
 
 
-def describe_plan(study: Study, answer: Answer) -> str:
-    """The rule, and what the interval would be without it."""
+def describe_plan(study: Study, answer: Answer, *, late: bool = False) -> str:
+    """The rule, whether it holds, and what the interval would be without it; ``late``: as in `build`."""
     plan = [str(trials) for trials in answer.plan]
     listed = f"{', '.join(plan[:-1])} and {plan[-1]}" if len(plan) > 1 else plan[0]
     alone = estimate_difference(study.gains, study.groups).interval
@@ -40,10 +43,15 @@ def describe_plan(study: Study, answer: Answer) -> str:
         if first and first is not answer.looks[-1]
         else ""
     )
+    held = (
+        "Of a plan that is declared before the first look, the intervals of all looks hold together with a probability "
+        "of at least 95 %, whenever one stops. This plan was declared or changed later, so that these do not."
+        if late
+        else "So the intervals of all looks hold together with a probability of at least 95 %, whenever one stops."
+    )
     return (
         f"The plan in params.yaml looks at the answer after {listed} trials. Each look spends a part of 5 %, as large "
-        "as its new trials are of all planned ones, so that the intervals of all looks hold together with a "
-        "probability of at least 95 %, whenever one stops. Without a plan, by one look at these "
+        f"as its new trials are of all planned ones. {held} Without a plan, by one look at these "
         f"{answer.trials} trials, the 95 % interval would be {format_points(alone)}.{settled}"
     )
 
