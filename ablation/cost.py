@@ -11,7 +11,6 @@ import sys
 from ablation.policies import KINDS, check_ablation
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
-from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
 from stages.runtime.errors import UserError
 from stages.runtime.progress import format_duration
 
@@ -32,7 +31,12 @@ def main() -> None:
         f"{total} trainings"
     )
     print(f"  {total - stale} are done; " if stale < total else "  ", end="")
-    print(f"{describe_cost(stale, find_seconds(params.trials[0]))}\n" if stale else "nothing to train\n")
+    if not stale:
+        print("nothing to train\n")
+        return
+    from stages.tracking.runs import find_duration  # slow to import
+
+    print(f"{describe_cost(stale, find_duration('augmented', params.trials[0]))}\n")
 
 
 def describe_cost(trainings: int, seconds: float | None) -> str:
@@ -43,20 +47,6 @@ def describe_cost(trainings: int, seconds: float | None) -> str:
         f"{trainings} to do at about {format_duration(seconds)} each, as the augmented arm took here: "
         f"about {format_duration(trainings * seconds)}. Ctrl-C stops; the next make ablation goes on"
     )
-
-
-def find_seconds(trial: int) -> float | None:
-    """How long the augmented arm of a trial took, or None where MLflow did not see it train."""
-    from stages.tracking.runs import find_run  # slow to import
-    from stages.tracking.store import attempt, open_store
-
-    model = TrainRecord.load(get_model_dir("augmented", trial) / RUN_FILE).model_sha256
-    found = []
-    attempt(lambda: found.append(find_run(open_store(), "augmented", trial, model)))
-    run = found[0] if found else None
-    if run is None or "restored" in run.data.tags:
-        return None
-    return float(run.info.end_time - run.info.start_time) / 1000
 
 
 if __name__ == "__main__":

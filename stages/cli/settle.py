@@ -46,8 +46,10 @@ def main() -> None:
     for look in looks[looks.index(len(params.trials)) :]:
         before = load_params().trials
         set_trials(extend_trials(before, look))
-        new = count_stale()
-        print(announce(looks, look, new, seconds), flush=True)
+        stale = find_stale()
+        new = len(stale)
+        training = measure_training(stale) if new and seconds is None else None
+        print(announce(looks, look, new, seconds, training), flush=True)
         left = deadline - time.monotonic()
         if seconds is not None and new * seconds > left:
             set_trials(before)
@@ -126,18 +128,33 @@ def set_trials(trials: list[int]) -> None:
         PARAMS.write_text(changed, encoding="utf-8")
 
 
-def count_stale() -> int:
-    """How many of the trials that params.yaml lists are not done, as DVC sees it."""
+def find_stale() -> set[str]:
+    """The trials that params.yaml lists and that are not done, as DVC sees it."""
     status = subprocess.run(["dvc", "status", "--json"], stdout=subprocess.PIPE, text=True, check=False)
     try:
-        return len({name.partition("@")[2] for name in json.loads(status.stdout)} - {""})
+        return {name.partition("@")[2] for name in json.loads(status.stdout)} - {""}
     except ValueError as error:  # DVC has said why
         raise UserError("DVC cannot say what there is to do. Fix what it says above, then run again.") from error
 
 
-def announce(looks: list[int], look: int, new: int, seconds: float | None) -> str:
-    """What comes next, and what it will cost."""
-    cost = f", about {format_duration(new * seconds)}" if seconds and new else ""
+def measure_training(stale: set[str]) -> float | None:
+    """How many seconds both arms of a trial that is not ``stale`` were trained; None without one, or if not tracked."""
+    from stages.tracking.runs import find_duration  # slow to import
+
+    trial = next((trial for trial in load_params().trials if f"{trial}" not in stale), None)
+    if trial is None:
+        return None
+    original, augmented = find_duration("original", trial), find_duration("augmented", trial)
+    return None if original is None or augmented is None else original + augmented
+
+
+def announce(looks: list[int], look: int, new: int, seconds: float | None, training: float | None = None) -> str:
+    """What comes next, and what it will cost: ``seconds`` a trial or, where not known, those of ``training``."""
+    cost = ""
+    if seconds:
+        cost = f", about {format_duration(new * seconds)}"
+    elif training:
+        cost = f", about {format_duration(new * training)} of training"
     work = f"{new} to run{cost}" if new else "all of them run already"
     return f"\nLook {looks.index(look) + 1} of {len(looks)}: {look} trials, {work}."
 

@@ -10,7 +10,8 @@ import mlflow
 from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 
-from stages.tracking.store import EXPERIMENT, allow_slow_uploads
+from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
+from stages.tracking.store import EXPERIMENT, allow_slow_uploads, attempt, open_store
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,20 @@ def find_run(client: MlflowClient, arm: str, trial: int, model_sha256: str) -> R
     wanted = f"tags.arm = '{arm}' and tags.trial = '{trial}' and tags.{MODEL_TAG} = '{model_sha256}'"
     runs = client.search_runs([experiment.experiment_id], wanted, max_results=1, order_by=["start_time DESC"])
     return runs[0] if runs else None
+
+
+def find_duration(arm: str, trial: int) -> float | None:
+    """How many seconds the training of a model took, or None where MLflow did not see it train.
+
+    Raises UserError when there is no such model.
+    """
+    model = TrainRecord.load(get_model_dir(arm, trial) / RUN_FILE).model_sha256
+    found: list[Run | None] = []
+    attempt(lambda: found.append(find_run(open_store(), arm, trial, model)))
+    run = found[0] if found else None
+    if run is None or "restored" in run.data.tags:
+        return None
+    return float(run.info.end_time - run.info.start_time) / 1000
 
 
 def store_model(

@@ -13,13 +13,16 @@ import pytest
 
 from stages.base.sections import flatten
 from stages.cli.params import PARAMS, load_params, read_yaml
-from stages.cli.settle import announce, conclude, extend_trials, find_start, parse_budget, set_trials
+from stages.cli.settle import announce, conclude, extend_trials, find_start, measure_training, parse_budget, set_trials
 from stages.comparison.history import LOOKS, History, identify_question
 from stages.comparison.study import load_study
+from stages.model.record import RUN_FILE, get_model_dir
 from stages.runtime.errors import UserError
+from stages.tracking.journal import Journal, sync_journal
 from tests.conftest import change_params
 from tests.support.clone import SMALL, build_env, call, make_clone
 from tests.support.pipeline_files import write_study
+from tests.support.records import make_run
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,21 @@ def test_trials_between_two_looks_are_refused(workspace: Path) -> None:
 def test_a_look_is_announced_with_its_cost() -> None:
     assert announce([5, 10, 20], 10, 5, 27.0) == "\nLook 2 of 3: 10 trials, 5 to run, about 2 min."
     assert announce([5, 10, 20], 5, 5, None) == "\nLook 1 of 3: 5 trials, 5 to run."
+    assert announce([5, 10, 20], 5, 4, None, 390.0) == ("\nLook 1 of 3: 5 trials, 4 to run, about 26 min of training.")
     assert announce([5, 10, 20], 5, 0, None) == "\nLook 1 of 3: 5 trials, all of them run already."
+
+
+def test_the_first_look_costs_what_a_trial_that_is_done_took(workspace: Path) -> None:
+    change_params({"trials": [3, 1, 2]})
+    now = int(1000 * time.time())
+    for arm, seconds in (("original", 60), ("augmented", 150)):
+        make_run(arm=arm, trial=1, model_sha256=arm).save(get_model_dir(arm, 1) / RUN_FILE)
+        entry = Journal(f"{arm}-1", arm, {}, {"arm": arm, "trial": "1"}, started=now - 1000 * seconds)
+        entry.end(arm)
+        entry.ended = now
+        sync_journal(entry)
+    assert measure_training({"3", "2"}) == pytest.approx(210)
+    assert measure_training({"3", "1", "2"}) is None
 
 
 @pytest.mark.parametrize(("plan", "late"), [([5], False), ([5, 10], True), (None, True)])

@@ -79,10 +79,15 @@ def test_the_verdict_names_its_look_and_its_level() -> None:
 
 
 def test_an_open_answer_names_the_next_look() -> None:
-    _, answer = make_answer(10, 0.05)
+    study, answer = make_answer(10, 0.05)
+    assert section.describe_cost(study, answer) == (
+        "The 20 trainings so far saw 160 samples; the look after 20 trials adds 20 trainings and about 160 samples. "
+        "`make settle` says how long that takes here."
+    )
     assert answer.verdict == "cannot tell"
     assert describe_need(answer).endswith(". The next look is planned after 20 trials: `make settle` runs them.")
-    _, last = make_answer(20, 0.07)
+    study, last = make_answer(20, 0.07)
+    assert section.describe_cost(study, last) == "The 40 trainings so far saw 320 samples."
     assert "next look" not in describe_need(last)
 
 
@@ -90,7 +95,8 @@ def test_the_section_shows_looks_that_were_taken_and_those_that_were_not() -> No
     study, answer = make_answer(10, 0.4)
     found = section.build(study, answer)
     assert found is not None
-    text, chart, table = found.blocks
+    text, cost, chart, table = found.blocks
+    assert cost == Text("The 20 trainings so far saw 160 samples.")
     assert isinstance(text, Text)
     assert isinstance(chart, Chart)
     assert isinstance(table, Table)

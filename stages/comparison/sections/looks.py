@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from stages.comparison.answer import Answer, estimate_difference
 from stages.comparison.blocks import Chart, Section, Table, Text
 from stages.comparison.figures import FAINT, INK, QUIET, WIDTH, styled
-from stages.comparison.format import MINUS, format_estimate, format_points
+from stages.comparison.format import MINUS, format_estimate, format_points, format_rough
 from stages.comparison.statistics import Values
-from stages.comparison.study import Study
+from stages.comparison.study import ARMS, Study
 
 
 def build(study: Study, answer: Answer, *, late: bool = False) -> Section | None:
@@ -26,6 +26,7 @@ def build(study: Study, answer: Answer, *, late: bool = False) -> Section | None
         "Planned looks",
         [
             Text(describe_plan(study, answer, late=late)),
+            Text(describe_cost(study, answer)),
             Chart("looks", plot_path(study.gains, answer), title),
             tabulate_looks(answer),
         ],
@@ -53,6 +54,20 @@ def describe_plan(study: Study, answer: Answer, *, late: bool = False) -> str:
         f"The plan in params.yaml looks at the answer after {listed} trials. Each look spends a part of 5 %, as large "
         f"as its new trials are of all planned ones. {held} Without a plan, by one look at these "
         f"{answer.trials} trials, the 95 % interval would be {format_points(alone)}.{settled}"
+    )
+
+
+def describe_cost(study: Study, answer: Answer) -> str:
+    """What the trials took and, of an open question, what the next look adds; in samples, as no output holds a time."""
+    samples = sum(record.samples_seen for arm in ARMS for record in study.records[arm])
+    spent = f"The {2 * answer.trials:,} trainings so far saw {samples:,} samples"
+    if answer.verdict != "cannot tell" or len(answer.looks) == len(answer.plan):
+        return f"{spent}."
+    look = answer.plan[len(answer.looks)]
+    new = look - answer.trials
+    return (
+        f"{spent}; the look after {look} trials adds {2 * new:,} trainings and about "
+        f"{format_rough(samples * new // answer.trials)} samples. `make settle` says how long that takes here."
     )
 
 
