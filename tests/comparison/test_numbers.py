@@ -25,7 +25,7 @@ from stages.comparison.sections.probabilities import (
 )
 from stages.comparison.sections.robustness import build, compare_robustness
 from stages.comparison.sections.scores import compare_classes
-from stages.comparison.sections.trials import compare_trials
+from stages.comparison.sections.trials import compare_trials, tabulate_trials
 from stages.comparison.statistics import decide
 from stages.comparison.study import ARMS, Study, load_study
 from tests.support.pipeline_files import write_study
@@ -169,6 +169,12 @@ def test_robustness_is_the_accuracy_under_each_operation(study: Study) -> None:
     smallest, largest = sorted(raw[1:])
     assert math.isnan(table["p"].iloc[0]), "the photos as they are belong to no family"
     assert sorted(table["p"][1:]) == pytest.approx(sorted([min(1, 2 * smallest), max(largest, min(1, 2 * smallest))]))
+
+
+@pytest.mark.parametrize(("b", "explained"), [(3, False), (4, True), (6, False)])
+def test_an_interval_and_a_p_that_disagree_are_explained(b: int, explained: bool) -> None:
+    table = tabulate_trials(compare_trials(make_study(*make_pair(b, 0, 28))))
+    assert ("p above 0.05: they are different methods" in table.note) == explained
 
 
 def add_operation(name: str, trial: int, *, changed: int) -> None:

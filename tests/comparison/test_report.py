@@ -462,7 +462,10 @@ def test_brackets_and_missing_values_are_explained(any_report: Report) -> None:
 
 def test_p_and_the_corrected_t_are_explained(several: Report) -> None:
     answer = answer_question(several.load_study(), 0.02)
-    assert f"the larger of the two tests, is {format_p(answer.difference.p)}." in several.markdown
+    assert (
+        f"the t test's across trials and the z test's across photos: {format_p(answer.difference.p)}."
+        in several.markdown
+    )
     assert "read the corrected t when" in several.markdown
     assert verdict.describe_scope(answer.trials) in several.markdown
 

@@ -6,7 +6,7 @@ import pandas as pd
 from stages.comparison.answer import estimate_difference
 from stages.comparison.blocks import Section, Table
 from stages.comparison.format import format_estimate, format_p, format_points
-from stages.comparison.statistics import Estimate
+from stages.comparison.statistics import LEVEL, Estimate
 from stages.comparison.study import ARMS, Study
 from stages.comparison.textbook import (
     bootstrap_interval,
@@ -52,6 +52,11 @@ def tabulate_trials(found: pd.DataFrame) -> Table:
         "photos on which exactly one of the two was correct (mid-p: the probability of exactly what was seen counts "
         "by half). pp: percentage points."
     )
+    if any(each.p >= 1 - LEVEL and not each.interval.contains(0) for each in found["difference"]):
+        note += (
+            " An interval that excludes 0 can stand beside a p above 0.05: they are different methods, a score "
+            "interval and an exact test, which is the more cautious where the two models differ on few photos."
+        )
     if len(rows) > 1:
         note = (
             "The difference of a single trial is about its two models; only all trials say something about "
@@ -88,11 +93,12 @@ def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame, *,
     )
     degrees = f"{len(gains) - 1} degree{'s' * (len(gains) > 2)} of freedom"
     note = (
-        "The verdict's interval is the widest of three: by two-way clusters (predictions of one trial are correlated, "
-        f"and so are predictions for one photo; Student's t with {degrees}; as long as no photo is tested twice, it is "
-        "the paired t), by the photos alone, as if a few more had "
-        "gone one way and the other, and as if nothing had happened on any photo, so that few photos, all alike, never "
-        f"claim certainty. Its p, the larger of the two tests, is {format_p(difference.p)}. The textbook's methods are "
-        f"below, for comparison. {others}"
+        "The verdict's interval is the widest of three around the same mean: across trials, by two-way clusters "
+        "(predictions of one trial are correlated, and so are predictions for one photo; Student's t with "
+        f"{degrees}; as long as no photo is tested twice, it is the paired t); across photos alone, as if a few more "
+        "had gone one way and the other (normal distribution); and Tango's, as if nothing had happened on any photo, "
+        "so that few photos, all alike, never claim certainty. Its p is the larger of the t test's across trials and "
+        f"the z test's across photos: {format_p(difference.p)}. The textbook's methods are below, for comparison. "
+        f"{others}"
     )
     return Table(["method", "result"], rows, note=note)
