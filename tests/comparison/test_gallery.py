@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.comparison.blocks import Card, Cards, Section
+from stages.comparison.blocks import Card, Cards, Section, Text
 from stages.comparison.sections import gallery
 from stages.comparison.sections.gallery import (
     build_disagreements,
@@ -159,9 +159,21 @@ def test_pictures_are_small_and_in_proportion(workspace: Path) -> None:
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (320, 107)
 
 
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(64, "as a square of 64 × 64 pixels."), (None, "as a square of the size that it expects.")],
+)
+def test_the_page_says_how_large_pictures_are_for_the_network(size: int | None, said: str, workspace: Path) -> None:
+    load(workspace, 2)
+    copies, *_ = gallery.build(load_study([0]), {"augment.mode": "copies", "model.image_size": size})
+    note = copies.blocks[0]
+    assert isinstance(note, Text)
+    assert note.text.endswith(said) and "no picture is larger than 320 pixels" in note.text
+
+
 def test_a_missing_photo_is_named(workspace: Path) -> None:
     load(workspace, 2)
     for path in Path("data/raw").rglob("*.jpg"):
         path.unlink()
     with pytest.raises(UserError, match=r"data/raw/c\d/photo_\d\.jpg"):
-        gallery.build(load_study([0]), {"augment.mode": "copies"})
+        gallery.build(load_study([0]), {"augment.mode": "copies", "model.image_size": None})

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stages.comparison.blocks import Card, Cards, Section, Text
 from stages.comparison.format import MINUS
-from stages.comparison.sections.work import is_online
+from stages.comparison.sections.work import describe_input, is_online
 from stages.comparison.study import ARMS, Study
 from stages.evaluation.predictions import CopyPredictionTable
 from stages.photos.decoding import load_photo
@@ -31,14 +31,19 @@ def build(study: Study, params: dict[str, Any]) -> list[Section]:
     split = SplitTable.load(Path(f"data/split/{trial}.csv"))
     copies = CopyTable.load(Path(f"data/augmented/{trial}.csv"))
     return [
-        build_copies(trial, split, copies, online=online),
+        build_copies(trial, split, copies, describe_input(params), online=online),
         build_disagreements(rank_disagreements(study.predictions)),
         build_wrong_copies(trial, CopyPredictionTable.load(Path(f"metrics/copies/{trial}.csv")), online=online),
     ]
 
 
-def build_copies(trial: int, split: pd.DataFrame, copies: pd.DataFrame, *, online: bool = False) -> Section:
-    """A few train photos of each class, each followed by its first copies, or by a sample, and their operations."""
+def build_copies(
+    trial: int, split: pd.DataFrame, copies: pd.DataFrame, network_input: str, *, online: bool = False
+) -> Section:
+    """A few train photos of each class, each followed by its first copies, or by a sample, and their operations.
+
+    ``network_input``: as what the network gets them, in words.
+    """
     title = "Augmented copies"
     note = f"Train photos of trial {trial}, each with its copies and the operations applied to them, in order."
     if online:
@@ -47,6 +52,10 @@ def build_copies(trial: int, split: pd.DataFrame, copies: pd.DataFrame, *, onlin
             f"Train photos of trial {trial}, each as the first epoch saw it, with the operations applied, in order; "
             "every epoch draws anew."
         )
+    note += (
+        f" On this page no picture is larger than {THUMBNAIL} pixels; the network gets each, reduced from the file, as "
+        f"{network_input}."
+    )
     rows = show_copies(split, copies)
     cards = Cards([card for row in rows for card in row], columns=max(map(len, rows)))
     return Section(title, [Text(note, quiet=True), cards], page_only=True)

@@ -12,6 +12,7 @@ from stages.comparison.answer import compute_baseline, estimate_difference, esti
 from stages.comparison.blocks import Chart, Section, Table, Text
 from stages.comparison.figures import COLOURS, QUIET, WIDTH, styled
 from stages.comparison.format import format_estimate, format_p, format_share
+from stages.comparison.sections.work import describe_input
 from stages.comparison.statistics import Interval, adjust_holm
 from stages.comparison.study import ARMS, Study, spread
 
@@ -25,8 +26,8 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
     photos = "pictures" if study.is_sample else "photos"
     policy = params["augment.policy"]
     scope = (
-        f"The same models on the test {photos} under each operation, at the middle of its range. Secondary: the "
-        "verdict does not rest on it."
+        f"The same models on the test {photos} under each operation, at the middle of its range; the network gets the "
+        f"result as {describe_input(params)}. Secondary: the verdict does not rest on it."
     )
     if policy != "augly":
         scope += f" The augmented arm was trained with {policy}, not with these operations of AugLy."
