@@ -102,7 +102,7 @@ def mark_drawings(study: Study, sections: list[Section]) -> str:
         return ""
     notice = describe_source(study.first.source, study.first.version)
     for chart in list_charts(sections):
-        chart.figure.suptitle(notice, fontsize=8)
+        chart.figure.supxlabel(notice, fontsize=8)  # a title would be drawn over a legend above the axes
     return notice
 
 

@@ -10,11 +10,15 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from stages.comparison.blocks import Chart, Section
 from stages.comparison.figures import COLOURS, encode_svg
+from stages.comparison.page import mark_drawings
+from stages.comparison.sections.confusion import plot_confusion
 from stages.comparison.sections.probabilities import plot_calibration
 from stages.comparison.sections.robustness import plot_robustness
 from stages.comparison.sections.verdict import plot_forest
 from stages.comparison.statistics import Estimate, Interval
+from tests.support.studies import make_study
 from tests.support.texts import check_layout, check_svg, draw
 
 OPERATIONS = ["unchanged", "rotate", "random_noise", *(f"a_very_long_operation_{number}" for number in range(8))]
@@ -54,12 +58,23 @@ CHARTS: dict[str, Callable[[], Figure]] = {
     "calibration, one bin": lambda: plot_calibration(make_curves(1)),
     "robustness, one": lambda: plot_robustness(OPERATIONS[:2], make_shares(2), 0.5),
     "robustness": lambda: plot_robustness(OPERATIONS, make_shares(len(OPERATIONS)), 0.3),
+    "confused pairs": lambda: plot_confusion(dict.fromkeys(COLOURS, np.ones((40, 40))), [f"c{i}" for i in range(40)]),
 }
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_texts_fit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_layout(CHARTS[name](), monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["forest, 10", "calibration", "robustness, one", "robustness", "confused pairs"])
+def test_texts_fit_when_it_says_that_photos_are_drawings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study([1, 0], [1, 1])
+    study.records["original"][0] = study.first.model_copy(update={"source": "sample"})
+    figure = CHARTS[name]()
+    notice = mark_drawings(study, [Section("", [Chart("chart", figure, "A chart")])])
+    assert notice in {text.get_text() for text in draw(figure, monkeypatch)}
+    check_layout(figure, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["forest, 10", "calibration", "robustness"])
