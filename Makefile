@@ -20,7 +20,8 @@ repro: $(READY) ## run the pipeline, only what is out of date, and print the ver
 	@# a tarball has no git, and DVC must be configured for that
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@# before DVC deletes the results of a stage whose params it then cannot read
-	@python -m stages.cli.preload sh -c 'commands=$$(python -m stages.cli.before_repro) && eval "$$commands"'
+	@# the verdict comes last, below what DVC says at its end, and so not from the stage as well
+	@VERDICT_FOLLOWS=1 python -m stages.cli.preload sh -c 'commands=$$(python -m stages.cli.before_repro) && eval "$$commands"'
 	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 
 settle: $(READY) ## run trials as report.looks plans, until the answer is clear (BUDGET=2h: or that is spent)

@@ -11,6 +11,7 @@ Writes  metrics/comparison.json: the verdict and a few numbers, for `dvc metrics
 Command python -m stages.report   (about 5 seconds)
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,17 @@ def track(study: Study, comparison: dict[str, Any]) -> None:
 
 
 def summarise(report: Report, comparison: dict[str, Any]) -> str:
-    """What the terminal shows. On drawings the first and the last line say so."""
+    """What the terminal shows. On drawings the first and the last line say so.
+
+    Without the verdict in the environment of `make repro`, which prints it when DVC has ended.
+    """
     notice = [report.notice] if report.notice else []
     table = pd.DataFrame({arm: comparison[arm] for arm in ARMS})
     table["difference"] = (table["augmented"] - table["original"]).map(lambda gap: format_signed(gap, 4))
     files = f"open {PAGE} in a browser; for git: {MARKDOWN}"
     numbers = table.to_string(float_format="{:.4f}".format)
-    return "\n".join([*notice, "", numbers, "", files, "", report.verdict, *notice])
+    verdict = [] if "VERDICT_FOLLOWS" in os.environ else ["", report.verdict, *notice]
+    return "\n".join([*notice, "", numbers, "", files, *verdict])
 
 
 if __name__ == "__main__":

@@ -119,8 +119,9 @@ def test_a_damaged_manifest_does_not_stop_it(
 
 
 def test_make_repro_fetches_another_archive_and_stops_at_an_error(fetched: Path) -> None:
-    """The recipe itself, with a dvc that only says what it was asked."""
-    for name, program in (("dvc", 'echo dvc "$@"'), ("python", f'exec {sys.executable} "$@"')):
+    """The recipe itself, with a dvc that only says what it was asked and, as the report does, the verdict."""
+    asked = 'echo dvc "$@"; [ -n "$VERDICT_FOLLOWS" ] || echo The answer.'
+    for name, program in (("dvc", asked), ("python", f'exec {sys.executable} "$@"')):
         path = fetched / ".venv/bin" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!/bin/sh\n{program}\n")

@@ -27,7 +27,7 @@ from stages.cli.params import load_params
 from stages.comparison.answer import answer_question
 from stages.comparison.blocks import Chart, Section, Table
 from stages.comparison.format import format_p, format_signed
-from stages.comparison.page import escape_markdown
+from stages.comparison.page import build_report, escape_markdown
 from stages.comparison.sections import labs, scores, verdict
 from stages.comparison.sections.scores import compare_classes, compare_scores, tabulate_recalls, tabulate_scores
 from stages.comparison.study import ARMS, Study, load_study
@@ -38,6 +38,7 @@ from tests.support.studies import make_study
 
 FIGURES = ["calibration", "confusion", "counts", "forest", "learning_curves", "robustness"]
 OUTPUTS = ["comparison.json", "report.md", "report.html", "classes.csv", *(f"figures/{name}.png" for name in FIGURES)]
+PARAMS = flatten(load_params(ROOT / "params.yaml").model_dump())
 NAMES = ["bee <i>", "c|d", "$e$ & *f*_", "x" * 60]
 HEADINGS = [
     "# Does augmentation help this classifier, or is it noise?",
@@ -458,6 +459,13 @@ def test_brackets_and_missing_values_are_explained(any_report: Report) -> None:
             assert "In brackets: 95 % interval" in before
         if block.startswith("|") and "n/a" in block:
             assert "n/a: " in before
+
+
+def test_the_verdict_is_left_to_a_caller_that_prints_it_last(sample: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = build_report(sample.load_study(), answer_question(sample.load_study(), 0.02), PARAMS, gallery=[])
+    shown = report.summarise(found, sample.comparison)
+    monkeypatch.setenv("VERDICT_FOLLOWS", "1")
+    assert shown == f"{report.summarise(found, sample.comparison)}\n\n{found.verdict}\n{found.notice}"
 
 
 def test_p_and_the_corrected_t_are_explained(several: Report) -> None:
