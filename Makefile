@@ -16,19 +16,27 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
+# a recipe of its own, as make ablation has something to do before it
+define run-pipeline
+@# a tarball has no git, and DVC must be configured for that
+@[ -e .git ] || dvc config --local core.no_scm true
+@# before DVC deletes the results of a stage whose params it then cannot read
+@# the verdict comes last, below what DVC says at its end, and so not from the stage as well
+@VERDICT_FOLLOWS=1 python -m stages.cli.preload sh -c 'commands=$$(python -m stages.cli.before_repro) && eval "$$commands"'
+@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
+endef
+
 repro: $(READY) ## run the pipeline, only what is out of date, and print the verdict
-	@# a tarball has no git, and DVC must be configured for that
-	@[ -e .git ] || dvc config --local core.no_scm true
-	@# before DVC deletes the results of a stage whose params it then cannot read
-	@# the verdict comes last, below what DVC says at its end, and so not from the stage as well
-	@VERDICT_FOLLOWS=1 python -m stages.cli.preload sh -c 'commands=$$(python -m stages.cli.before_repro) && eval "$$commands"'
-	@printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
+	$(run-pipeline)
 
 settle: $(READY) ## run trials as report.looks plans, until the answer is clear (BUDGET=2h: or that is spent)
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@python -m stages.cli.settle $(BUDGET)
 
-ablation: repro ## train with each augmentation operation alone, and all but one, and rank them
+ablation: $(READY) ## train with each augmentation operation alone, and all but one, and rank them
+	@# the pipeline may take hours, so refuse first what will be refused
+	@python -m ablation.plan
+	$(run-pipeline)
 	@[ -e .git ] || dvc --cd ablation config --local core.no_scm true
 	@dvc --cd ablation status --json | python -m ablation.cost
 	@python -m stages.cli.preload dvc --cd ablation repro

@@ -8,7 +8,8 @@ Command dvc --cd ablation status --json | python -m ablation.cost
 import json
 import sys
 
-from ablation.policies import KINDS, check_ablation
+from ablation.plan import describe_plan
+from ablation.policies import KINDS
 from stages.cli.params import load_params
 from stages.cli.stage import run_stage
 from stages.runtime.errors import UserError
@@ -18,18 +19,13 @@ from stages.runtime.progress import format_duration
 def main() -> None:
     """Print how many trainings there are, how many are to be done, and how long that takes."""
     params = load_params()
-    check_ablation(params.augment)
     status = sys.stdin.read()
     try:
         stale = sum(name.partition("@")[0] in KINDS for name in json.loads(status))
     except ValueError as error:  # DVC has said why
         raise UserError("DVC cannot say what there is to do. Fix what it says above, then run again.") from error
-    operations, trials = len(params.augment.operations), len(params.trials)
-    total = 2 * operations * trials
-    print(
-        f"\nAblation: {operations} operations, each alone and all but it, in {trials} trial{'s' * (trials > 1)}: "
-        f"{total} trainings"
-    )
+    total = len(KINDS) * len(params.augment.operations) * len(params.trials)
+    print(f"\n{describe_plan(params)}")
     print(f"  {total - stale} are done; " if stale < total else "  ", end="")
     if not stale:
         print("nothing to train\n")

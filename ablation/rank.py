@@ -9,6 +9,8 @@ Command python -m ablation.rank   (about 5 seconds)
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -61,13 +63,14 @@ def main() -> None:
 def check_models(policies: list[tuple[Kind, str]], trials: list[int]) -> dict[str, str]:
     """The model's hash by policy and trial.
 
-    Raises UserError unless each started like the trial's original arm, on the same machine.
+    Raises UserError unless each is there, and started like the trial's original arm, on the same machine.
     """
     models = {}
     for trial in trials:
         original = TrainRecord.load(get_model_dir("original", trial) / RUN_FILE)
         for kind, operation in policies:
-            run = TrainRecord.load(get_run_dir(kind, operation, trial) / RUN_FILE)
+            with made_by_ablation(get_run_dir(kind, operation, trial) / RUN_FILE) as path:
+                run = TrainRecord.load(path)
             remedy = f"Run `dvc --cd ablation repro --force --single-item {kind}@{operation}-{trial}`."
             if run.initial_weights_sha256 != original.initial_weights_sha256:
                 raise UserError(
@@ -83,6 +86,15 @@ def check_models(policies: list[tuple[Kind, str]], trials: list[int]) -> dict[st
     return models
 
 
+@contextmanager
+def made_by_ablation(path: Path) -> Iterator[Path]:
+    """While the file is read: say of one that is absent or damaged what makes it, which `dvc repro` does not."""
+    try:
+        yield path
+    except UserError as error:
+        raise UserError(f"{path} is absent or damaged. Run make ablation, which makes it again.") from error
+
+
 def load_correct(kind: Kind, operation: str, study: Study) -> Values:
     """Where a policy was correct, `[T, N]` like `Study.correct`.
 
@@ -90,7 +102,11 @@ def load_correct(kind: Kind, operation: str, study: Study) -> Values:
     """
     table, keys = PredictionTable.of(study.class_names), ["trial", "path", "target"]
     paths = {trial: get_run_dir(kind, operation, trial) / PREDICTIONS_FILE for trial in study.trials}
-    predictions = pd.concat([table.load(path).assign(trial=trial) for trial, path in paths.items()], ignore_index=True)
+    tables = []
+    for trial, path in paths.items():
+        with made_by_ablation(path):
+            tables.append(table.load(path).assign(trial=trial))
+    predictions = pd.concat(tables, ignore_index=True)
     original = study.predictions["original"]
     if (
         not predictions[keys]

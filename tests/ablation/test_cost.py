@@ -2,17 +2,20 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from ablation import cost
+from ablation import cost, plan, rank
 from stages.model.record import RUN_FILE, get_model_dir
 from stages.runtime.errors import UserError
 from stages.runtime.progress import format_duration
 from stages.tracking import journal
-from tests.conftest import change_params
+from tests.conftest import ROOT, change_params
 from tests.support.records import make_run
 
 
@@ -57,9 +60,42 @@ def test_what_dvc_cannot_read_ends_with_one_message(
 ) -> None:
     with pytest.raises(UserError, match="DVC cannot say what there is to do"):
         estimate(monkeypatch, capsys, "")
+
+
+def test_before_the_pipeline_it_says_what_comes(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.main()
+    assert capsys.readouterr().out.strip() == (
+        "Ablation: 10 operations, each alone and all but it, in 1 trial: 20 trainings, after what the pipeline still "
+        "has to run"
+    )
+
+
+def test_before_the_pipeline_it_refuses_and_says_that_an_old_report_stays(workspace: Path) -> None:
     change_params({"augment.policy": "RandAugment"})
-    with pytest.raises(UserError, match="An ablation needs augly"):
-        estimate(monkeypatch, capsys, "{}")
+    with pytest.raises(UserError, match=r"An ablation needs augly: set it in params\.yaml\.$"):
+        plan.main()
+    assert plan.PAGE == rank.PAGE
+    plan.PAGE.parent.mkdir()
+    plan.PAGE.touch()
+    with pytest.raises(UserError, match=r"ablation/report\.html stays, and is about an earlier ablation\.$"):
+        plan.main()
+
+
+def test_make_ablation_refuses_before_anything_runs(workspace: Path) -> None:
+    """The recipe itself, with a dvc that would say so."""
+    bin_dir = workspace / ".venv/bin"
+    bin_dir.mkdir(parents=True)
+    for name, program in (("dvc", 'echo dvc "$@"'), ("python", f'exec {sys.executable} "$@"')):
+        (bin_dir / name).write_text(f"#!/bin/sh\n{program}\n")
+        (bin_dir / name).chmod(0o755)
+    for name in ("requirements.txt", ".venv/.ready"):  # set up in this order, so that nothing is to be done
+        Path(name).touch()
+    change_params({"augment.policy": "RandAugment"})
+    command = ["make", "--silent", "--file", str(ROOT / "Makefile"), "ablation"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ablation.plan: error: augment.policy is RandAugment")
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,21 @@ def drop_a_photo() -> None:
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
 
 
+def damage_file(name: str) -> None:
+    (get_run_dir("all_but", "blur", 0) / name).write_text("")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda: change_run(initial_weights_sha256="other"), "all_but_blur-0 started from other weights than the ori"),
         (lambda: change_run(machine=make_machine(threads=7)), "all_but_blur-0 was trained on .* threads 2 -> 7"),
         (drop_a_photo, "all_but_blur was not tested on the same photos as the original arm"),
-        (lambda: shutil.rmtree(get_run_dir("only", "hflip", 1)), "ablation/runs/only_hflip/1/run.json cannot be read"),
+        (
+            lambda: shutil.rmtree(get_run_dir("only", "hflip", 1)),
+            "hflip/1/run.json is absent .* Run make ablation",
+        ),
+        (lambda: damage_file(PREDICTIONS_FILE), "all_but_blur/0/predictions.csv is absent or damaged. Run make ablat"),
         (lambda: change_params({"augment.policy": "AugMix"}), "An ablation needs augly"),
     ],
 )
