@@ -38,6 +38,8 @@ ablation: $(READY) ## train with each augmentation operation alone, and all but 
 	@python -m ablation.plan
 	$(run-pipeline)
 	@[ -e .git ] || dvc --cd ablation config --local core.no_scm true
+	@# what each policy applies, on which depends what is to be trained
+	@dvc --cd ablation repro --quiet choose
 	@dvc --cd ablation status --json | python -m ablation.cost
 	@python -m stages.cli.preload dvc --cd ablation repro
 

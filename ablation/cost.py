@@ -21,7 +21,7 @@ def main() -> None:
     params = load_params()
     status = sys.stdin.read()
     try:
-        stale = sum(name.partition("@")[0] in KINDS for name in json.loads(status))
+        stale = sum(name.startswith("train@") for name in json.loads(status))
     except ValueError as error:  # DVC has said why
         raise UserError("DVC cannot say what there is to do. Fix what it says above, then run again.") from error
     total = len(KINDS) * len(params.augment.operations) * len(params.trials)

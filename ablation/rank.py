@@ -71,7 +71,7 @@ def check_models(policies: list[tuple[Kind, str]], trials: list[int]) -> dict[st
         for kind, operation in policies:
             with made_by_ablation(get_run_dir(kind, operation, trial) / RUN_FILE) as path:
                 run = TrainRecord.load(path)
-            remedy = f"Run `dvc --cd ablation repro --force --single-item {kind}@{operation}-{trial}`."
+            remedy = f"Run `dvc --cd ablation repro --force --single-item train@{kind}-{operation}-{trial}`."
             if run.initial_weights_sha256 != original.initial_weights_sha256:
                 raise UserError(
                     f"{run.name} started from other weights than the original arm of trial {trial}, so they cannot be "

@@ -1,7 +1,10 @@
 """Each operation alone, and all but one: which operations a copy may get."""
 
+from pathlib import Path
+
 import pytest
 
+from ablation.choose import FOLDER, write_policies
 from ablation.policies import KINDS, Kind, check_ablation, choose_operations, get_run_dir, name_policy
 from stages.augmentation.draws import draw_operations
 from stages.augmentation.params import AugmentParams
@@ -66,3 +69,25 @@ def test_an_operation_that_params_do_not_list_is_refused() -> None:
 def test_every_policy_has_a_folder_of_its_own() -> None:
     assert name_policy("all_but", "rotate") == "all_but_rotate"
     assert len({get_run_dir(kind, name, trial) for kind in KINDS for name in OPERATIONS for trial in (0, 1)}) == 40
+
+
+def read_policies() -> dict[str, bytes]:
+    """What DVC compares, by policy."""
+    return {path.stem: path.read_bytes() for path in FOLDER.iterdir()}
+
+
+def test_a_policy_depends_on_what_it_applies_and_nothing_else(workspace: Path) -> None:
+    write_policies(LABS)
+    before = read_policies()
+    assert set(before) == {name_policy(kind, name) for kind in KINDS for name in OPERATIONS}
+
+    def find_changed(**values: object) -> set[str]:
+        write_policies(change(**values))
+        after = read_policies()
+        return {name for name, written in before.items() if after[name] != written}
+
+    assert find_changed() == set()
+    rotated = find_changed(operations=LABS.operations | {"rotate": {"degrees": 10.0}})
+    assert rotated == {"only_rotate"} | {name_policy("all_but", name) for name in OPERATIONS if name != "rotate"}
+    assert find_changed(operations_per_copy=2) == {name_policy("all_but", name) for name in OPERATIONS}
+    assert find_changed(copies=1) == set(before)

@@ -34,7 +34,7 @@ def trained(workspace: Path) -> Path:
 def test_without_a_run_in_mlflow_it_counts(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stale = {name: ["changed deps"] for name in ("only@rotate-0", "all_but@blur-0", "rank")}
+    stale = {name: ["changed deps"] for name in ("train@only-rotate-0", "train@all_but-blur-0", "rank")}
     assert estimate(monkeypatch, capsys, json.dumps(stale)) == (
         "Ablation: 10 operations, each alone and all but it, in 1 trial: 20 trainings 18 are done; 2 to do, each as "
         "long as the augmented arm takes"
@@ -50,7 +50,7 @@ def test_it_takes_the_time_that_the_augmented_arm_took(
     entry.end("f" * 64)
     entry.ended = now
     journal.sync_journal(entry)
-    stale = {f"only@{number}-0": ["changed deps"] for number in range(20)}
+    stale = {f"train@only-{number}-0": ["changed deps"] for number in range(20)}
     said = estimate(monkeypatch, capsys, json.dumps(stale))
     assert "20 to do at about 90 s each, as the augmented arm took here: about 30 min. Ctrl-C stops" in said
 

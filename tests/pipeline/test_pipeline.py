@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ablation.choose import FOLDER
+from ablation.policies import KINDS
 from stages.base.sections import flatten
 from stages.cli.params import load_params
 from tests.conftest import ROOT
@@ -92,7 +94,7 @@ def test_deps_are_the_script_and_the_areas_that_decide_its_bytes(stage: str) -> 
     assert len(code) <= 6
 
 
-@pytest.mark.parametrize("stage", ["only", "all_but", "rank"])
+@pytest.mark.parametrize("stage", list(ABLATION))
 def test_the_ablation_depends_on_its_scripts_and_areas(stage: str) -> None:
     body = ABLATION[stage]
     match = re.match(r"cd \.\. && exec python -m ablation\.(\w+)", body["cmd"])
@@ -103,16 +105,14 @@ def test_the_ablation_depends_on_its_scripts_and_areas(stage: str) -> None:
 
 
 def test_the_ablation_trains_on_the_params_of_the_augmented_arm() -> None:
-    """`only` reads of the operations its own one, and nothing of how many a copy gets."""
-    only, all_but = (
-        {name for entry in ABLATION[stage]["params"] for name in entry["../params.yaml"]}
-        for stage in ("only", "all_but")
-    )
-    operation, others = {"augment.operations.${item.operation}"}, {"augment.operations", "augment.operations_per_copy"}
-    sections = {f"augment.{key}" for key in load_params(ROOT / "params.yaml").augment.model_dump()}
-    main = list_params("train_augmented") - {"augment", "train.checkpoint_every"}  # it leaves no checkpoints in MLflow
-    assert only - operation == main | sections - others
-    assert all_but == main | sections
+    """Those of `augment` reach it as what `choose` wrote of them."""
+    (entry,) = ABLATION["train"]["params"]
+    without = {"augment", "train.checkpoint_every"}  # it leaves no checkpoints in MLflow
+    assert set(entry["../params.yaml"]) == list_params("train_augmented") - without
+    assert ABLATION["choose"]["params"] == [{"../params.yaml": ["augment"]}]
+    assert ABLATION["choose"]["outs"] == ["params"] == [FOLDER.name]
+    assert "params/${item.kind}_${item.operation}.json" in ABLATION["train"]["deps"]
+    assert ABLATION["train"]["matrix"]["kind"] == list(KINDS)
 
 
 def test_dvc_yaml_is_short_and_ignores_bytecode() -> None:
