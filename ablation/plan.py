@@ -8,15 +8,18 @@ from pathlib import Path
 
 from ablation.policies import check_ablation
 from stages.augmentation.params import AugmentParams
+from stages.cli.alone import check_alone
 from stages.cli.params import Params, load_params
 from stages.cli.stage import run_stage
 from stages.runtime.errors import UserError
+from stages.runtime.root import find_root
 
 PAGE = Path("ablation/report.html")  # ablation.rank has the name too, but loads pandas
 
 
 def main() -> None:
-    """Check params.yaml and announce the trainings."""
+    """Check that no other run is active here, check params.yaml, and announce the trainings."""
+    check_alone(find_root())
     params = load_params()
     check_before_repro(params.augment)
     print(f"\n{describe_plan(params)}, after what the pipeline still has to run\n")

@@ -1,4 +1,4 @@
-"""What `make repro` must know before DVC runs: params that lead to no result, and files that DVC does not watch.
+"""What `make repro` must know before DVC runs: another run, params that lead to no result, files DVC does not watch.
 
 Prints the commands that `make repro` then runs: `dvc repro`, and before it those that force stages which DVC would skip
 although data/raw came from another source than the archive that is there now, or a model began with another file of
@@ -12,6 +12,7 @@ import csv
 import sys
 from pathlib import Path
 
+from stages.cli.alone import check_alone
 from stages.cli.params import Params, load_params
 from stages.cli.stage import run_stage
 from stages.cli.starts import find_replaced_weights
@@ -26,7 +27,11 @@ REPRO = "dvc repro"
 
 
 def main() -> None:
-    """Check params.yaml and print the commands; note that there are photographs, which `dvc pull` may have brought."""
+    """Check params.yaml and print the commands; note that there are photographs, which `dvc pull` may have brought.
+
+    Raises UserError as well while another run is active in this workspace.
+    """
+    check_alone(find_root())
     print(" && ".join(list_commands(load_params())))
 
 

@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.sections import flatten
+from stages.cli.alone import check_alone
 from stages.cli.before_repro import list_commands
 from stages.cli.params import PARAMS, load_params, read_yaml
 from stages.cli.stage import run_stage
 from stages.runtime.errors import UserError
 from stages.runtime.progress import format_duration
+from stages.runtime.root import find_root
 
 COMPARISON, PAGE = Path("metrics/comparison.json"), Path("metrics/report.html")
 OPEN = "cannot tell"
@@ -34,6 +36,7 @@ def main() -> None:
     """Take the looks that are left."""
     budget = parse_budget(parse_args().budget)
     deadline = time.monotonic() + budget
+    check_alone(find_root())
     set_trials(find_start(read_yaml(PARAMS)))
     params = load_params()
     looks = params.report.looks

@@ -4,7 +4,7 @@ from __future__ import annotations  # even a Python that is too old must run thi
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from stages.doctor.problem import Problem
 
 OUTPUTS = ("data", "models", "metrics", ".resume")
 DOWNLOADS = Path("data/downloads")  # the user's own
+RWLOCK = Path(".dvc/tmp/rwlock")  # DVC's list of files in use
 
 
 def check_partials(root: Path) -> Iterator[Problem]:
@@ -33,30 +34,34 @@ def remove(path: Path) -> None:
 
 
 def check_locks(root: Path) -> Iterator[Problem]:
-    """DVC's list of files in use can be read and names processes that exist.
+    """DVC can read its list of files in use, and waits for no process that has nothing to do with it.
 
-    DVC itself drops a process that is gone, but waits forever for one whose PID was reused, and stops at a truncated
-    list. Its other locks end with the process that holds them.
+    It drops a process that is gone, but waits forever for one that is a zombie or whose PID was reused, and stops at a
+    truncated list. Its other locks end with the process that holds them.
     """
-    path = root / ".dvc/tmp/rwlock"
+    import psutil
+
+    path = root / RWLOCK
     if not path.exists():
         return
-    remedy, fix = f"rm {path.relative_to(root)}", path.unlink
+    remedy, fix = f"rm {RWLOCK}", path.unlink
     try:
         pids = read_pids(json.loads(path.read_text()))
     except (ValueError, TypeError, KeyError, AttributeError):
         if not is_at_work(root):
-            yield Problem(f"{path.relative_to(root)} is truncated, and DVC cannot read it", remedy, fix)
+            yield Problem(f"{RWLOCK} is truncated, and DVC cannot read it", remedy, fix)
         return
     written = path.stat().st_mtime
-    if pids and not any(is_alive(pid, written) for pid in pids):
-        listed = ", ".join(map(str, sorted(pids)))
-        yield Problem(f"{path.relative_to(root)} is held by processes that no longer exist: {listed}", remedy, fix)
+    taken = sorted(pid for pid in pids if psutil.pid_exists(pid))
+    if taken and not any(is_alive(pid, written) for pid in taken):
+        listed = ", ".join(map(str, taken))
+        what = f"{RWLOCK} names a run that is gone, and DVC waits for it, as its PID is still taken: {listed}"
+        yield Problem(what, remedy, fix)
 
 
-def read_pids(locks: dict[str, dict[str, Any]]) -> set[int]:
+def read_pids(locks: dict[str, dict[str, Any]], modes: Sequence[str] = ("write", "read")) -> set[int]:
     """The PIDs in DVC's list: ``{"write": {path: holder}, "read": {path: [holder, ...]}}``."""
-    entries = [entry for mode in ("write", "read") for entry in locks.get(mode, {}).values()]
+    entries = [entry for mode in modes for entry in locks.get(mode, {}).values()]
     holders = [holder for entry in entries for holder in (entry if isinstance(entry, list) else [entry])]
     return {int(holder["pid"]) for holder in holders}
 

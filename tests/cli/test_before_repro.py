@@ -1,19 +1,24 @@
 """Before `make repro`: an archive that is not the one the photos came from is seen, whatever the times of files say."""
 
+import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from ablation import plan
 from stages import fetch
-from stages.cli import before_repro
+from stages.cli import before_repro, settle
+from stages.cli.alone import check_alone
 from stages.cli.params import load_params
 from stages.runtime.errors import UserError
 from stages.sources import drawings
 from stages.sources.choice import open_source
 from tests.conftest import ROOT, change_params
+from tests.support.locks import make_dead_pid, write_rwlock
 from tests.support.pictures import make_folder, make_jpeg, make_zip
 from tests.support.starts import SMALL, record_models, use_weights
 
@@ -116,6 +121,39 @@ def test_a_damaged_manifest_does_not_stop_it(
     before_repro.MANIFEST.write_bytes(content)
     make_zip(ZIP, PHOTOS)
     assert "fetching them again" in ask(capsys)
+
+
+@pytest.mark.parametrize("repository", [".", "ablation"])
+@pytest.mark.parametrize("program", [before_repro, settle, plan])
+def test_a_second_run_in_the_workspace_is_refused(
+    workspace: Path, repository: str, program: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["program"])
+    before = write_rwlock(workspace / repository, write=os.getpid(), read=os.getpid()).read_text()
+    message = rf"another run is active in this workspace \(PID {os.getpid()}\), .* Wait until it ends, or end it: kill"
+    with pytest.raises(UserError, match=message):
+        program.main()
+    assert (workspace / repository / ".dvc/tmp/rwlock").read_text() == before
+
+
+def test_locks_that_killed_runs_left_are_dropped(workspace: Path) -> None:
+    path = write_rwlock(workspace, write=make_dead_pid(), read=make_dead_pid())
+    check_alone(workspace)
+    assert not path.exists()
+
+
+def test_locks_that_are_in_use_or_damaged_stay(workspace: Path) -> None:
+    path = write_rwlock(workspace, write=make_dead_pid(), read=os.getpid())  # `dvc status` reads
+    check_alone(workspace)
+    assert path.exists()
+    path.write_text('{"write": {"a": {"pi')
+    check_alone(workspace)
+    assert path.exists(), "the doctor's"
+    write_rwlock(workspace, write=make_dead_pid())
+    with path.with_name("rwlock.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as DVC does while it writes the list
+        check_alone(workspace)
+    assert path.exists()
 
 
 def test_make_repro_fetches_another_archive_and_stops_at_an_error(fetched: Path) -> None:
