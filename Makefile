@@ -21,8 +21,9 @@ define run-pipeline
 @# a tarball has no git, and DVC must be configured for that
 @[ -e .git ] || dvc config --local core.no_scm true
 @# before DVC deletes the results of a stage whose params it then cannot read
+@# the trap has the shell wait for DVC after Ctrl-C, and end with its exit status
 @# the verdict comes last, below what DVC says at its end, and so not from the stage as well
-@VERDICT_FOLLOWS=1 python -m stages.cli.preload sh -c 'commands=$$(python -m stages.cli.before_repro) && eval "$$commands"'
+@VERDICT_FOLLOWS=1 python -m stages.cli.preload sh -c 'trap : INT; commands=$$(python -m stages.cli.before_repro) && eval "$$commands"'
 @printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 endef
 

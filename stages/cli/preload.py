@@ -23,9 +23,12 @@ import threading
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
+from stages.runtime.errors import INTERRUPTED
 from stages.runtime.handover import ADDRESS, GREETING, READY
 
+DVC_INTERRUPTED = 252  # DVC's exit status when Ctrl-C meets itself and no stage
 OWN = ("ablation", "stages")
 MODULES = (
     "stages.tracking",  # before MLflow, which reads the environment when it is imported
@@ -67,7 +70,7 @@ def wait_for_stage(command: list[str]) -> socket.socket:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == process.pid:
                 shutil.rmtree(folder)
-                os._exit(get_exit_status(status))
+                end(get_exit_status(status))
             if pid == 0:
                 return
 
@@ -90,6 +93,14 @@ def wait_for_stage(command: list[str]) -> socket.socket:
     for number, action in usual.items():
         signal.signal(number, action)
     return connection
+
+
+def end(status: int) -> NoReturn:
+    """End as the command did. A stage says itself that it was interrupted; DVC does not say how to go on."""
+    if status == DVC_INTERRUPTED:
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+        status = 128 + signal.SIGINT
+    os._exit(status)
 
 
 def load_libraries(listener: socket.socket) -> None:

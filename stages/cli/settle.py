@@ -167,7 +167,7 @@ def run_pipeline(seconds: float) -> bool:
 
     Raises SystemExit with its status when it fails; it has said why.
     """
-    shell = " && ".join(list_commands(load_params()))
+    shell = " && ".join(["trap : INT", *list_commands(load_params())])  # the shell waits for DVC, as in the Makefile
     command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
     with subprocess.Popen(command, process_group=0) as process:  # to interrupt all that it starts, as Ctrl-C would
         try:
@@ -176,9 +176,11 @@ def run_pipeline(seconds: float) -> bool:
             os.killpg(process.pid, signal.SIGINT)
             process.wait()
             return False
-        except BaseException:
+        except BaseException as error:
             os.killpg(process.pid, signal.SIGINT)
             process.wait()
+            if isinstance(error, KeyboardInterrupt):  # what ran has said that it was interrupted
+                raise SystemExit(128 + signal.SIGINT) from None
             raise
     if status:
         raise SystemExit(status)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from io import TextIOWrapper
 
-from stages.runtime.errors import UserError
+from stages.runtime.errors import INTERRUPTED, UserError
 from stages.runtime.parent import end_with_parent
 
 
@@ -37,6 +37,7 @@ def run_stage(main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:
+        print(f"{name}: {INTERRUPTED}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     gc.freeze()  # else Python looks through all that was loaded for garbage once more, for half a second
 

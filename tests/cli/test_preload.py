@@ -156,7 +156,15 @@ def test_ctrl_c_ends_the_stage_once_and_all_else_after_it(start: Start, tmp_path
         assert process.stdout.readline() == "started\n"
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (out, err, process.returncode) == ("cleaned up\n", "", 130)
+    said = "stages.probe: interrupted; run the same command again, and it goes on where it was\n"
+    assert (out, err, process.returncode) == ("cleaned up\n", said, 130)
+
+
+def test_where_ctrl_c_met_dvc_it_says_how_to_go_on() -> None:
+    command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", "exit 252"]
+    process = subprocess.run(command, cwd=ROOT, timeout=60, check=False, capture_output=True, text=True)
+    said = "interrupted; run the same command again, and it goes on where it was\n"
+    assert (process.returncode, process.stdout, process.stderr) == (130, "", said)
 
 
 def test_a_command_that_ends_at_once_is_not_kept_waiting() -> None:

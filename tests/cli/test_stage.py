@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,7 +51,25 @@ def test_signals_unwind_and_give_their_status(number: signal.Signals, status: in
         assert process.stdout.readline() == "started\n", "written at once, although it is a pipe"
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (status, "cleaned up\n", "")
+    said = "split: interrupted; run the same command again, and it goes on where it was\n"
+    assert (process.returncode, out, err) == (status, "cleaned up\n", said if number == signal.SIGINT else "")
+
+
+def test_ctrl_c_while_a_stage_loads_is_one_line(tmp_path: Path) -> None:
+    module = tmp_path / "stages/probe.py"
+    module.parent.mkdir()
+    for name in ("__init__.py", "runtime"):
+        (tmp_path / "stages" / name).symlink_to(ROOT / "stages" / name)
+    setup = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    module.write_text(f"{setup}; print('loading', flush=True); time.sleep(60)")
+    command = [sys.executable, "-m", "stages.probe"]
+    with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert err == "stages.probe: interrupted; run the same command again, and it goes on where it was\n"
+    assert process.returncode == -signal.SIGINT
 
 
 PARENT = """
