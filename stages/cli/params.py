@@ -121,8 +121,16 @@ def _describe(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # names its values itself
         return f"{key}: {message}" if problem["loc"] else message
-    hint = ""
-    if isinstance(problem["input"], str) and problem["type"].startswith("float"):
-        hint = " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"
     found = repr(problem["input"])
-    return f"{key}: {message}, found {found if len(found) <= 100 else found[:97] + '...'}{hint}"
+    return f"{key}: {message}, found {found if len(found) <= 100 else found[:97] + '...'}{_describe_slip(key, problem)}"
+
+
+def _describe_slip(key: str, problem: Any) -> str:
+    """What was probably meant, for a number written in another way than YAML or the schema takes it."""
+    value, limits = problem["input"], problem.get("ctx", {})
+    if isinstance(value, str) and problem["type"].startswith("float"):
+        return " (YAML reads 1e-3 as text; write 0.001 or 1.0e-3)"
+    if 1 in (limits.get("lt"), limits.get("le")) and 1 < value <= 100:
+        unit = "percentage points" if key == "report.margin" else "percent"
+        return f" (a fraction: write {value / 100:g} for {value:g} {unit})"
+    return ""
