@@ -142,11 +142,11 @@ def find_stale() -> set[str]:
 
 def measure_training(stale: set[str]) -> float | None:
     """How many seconds both arms of a trial that is not ``stale`` were trained; None without one, or if not tracked."""
-    from stages.tracking.runs import find_duration  # slow to import
-
     trial = next((trial for trial in load_params().trials if f"{trial}" not in stale), None)
     if trial is None:
         return None
+    from stages.tracking.runs import find_duration  # slow to import
+
     original, augmented = find_duration("original", trial), find_duration("augmented", trial)
     return None if original is None or augmented is None else original + augmented
 
