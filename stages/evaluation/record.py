@@ -12,8 +12,8 @@ from stages.model.record import Machine, TrainRecord
 class EvaluationRecord(Metrics):
     """Metrics of one arm of one trial: metrics/<arm>/<trial>.json, written by evaluate.
 
-    train_images, steps, samples_seen, model_sha256, trained_on: as in the model's `TrainRecord`. source, version: of
-    the photos. test_photos: how many the metrics are of.
+    train_images, steps, samples_seen, model_sha256, trained_on: as in the model's `TrainRecord`. image_size: of the
+    network's input, pixels along each side. source, version: of the photos. test_photos: how many the metrics are of.
     """
 
     arm: str
@@ -24,6 +24,7 @@ class EvaluationRecord(Metrics):
     samples_seen: int
     model_sha256: str
     trained_on: Machine
+    image_size: int
     source: str
     version: str
     test_photos: int
@@ -33,8 +34,8 @@ class EvaluationRecord(Metrics):
         """The record of the model that ``run`` left, tested on some of ``photos`` (a `PhotoTable`)."""
         shared = {name: value for name, value in run if name in cls.model_fields}
         source, version = photos["source"].iloc[0], photos["version"].iloc[0]
-        what = {"trained_on": run.machine, "source": source, "version": version, "test_photos": test_photos}
-        return cls(**dict(metrics), **shared, **what)
+        what = {"source": source, "version": version, "test_photos": test_photos}
+        return cls(trained_on=run.machine, image_size=run.network.image_size, **dict(metrics), **shared, **what)
 
     def count_correct(self) -> int:
         """Number of test photos whose prediction is their class."""

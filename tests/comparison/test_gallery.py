@@ -159,16 +159,13 @@ def test_pictures_are_small_and_in_proportion(workspace: Path) -> None:
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (320, 107)
 
 
-@pytest.mark.parametrize(
-    ("size", "said"),
-    [(64, "as a square of 64 × 64 pixels."), (None, "as a square of the size that it expects.")],
-)
-def test_the_page_says_how_large_pictures_are_for_the_network(size: int | None, said: str, workspace: Path) -> None:
+def test_the_page_says_how_large_pictures_are_for_the_network(workspace: Path) -> None:
+    """As the record has it: the size may be the weights' own."""
     load(workspace, 2)
-    copies, *_ = gallery.build(load_study([0]), {"augment.mode": "copies", "model.image_size": size})
+    copies, *_ = gallery.build(load_study([0]), {"augment.mode": "copies"})
     note = copies.blocks[0]
     assert isinstance(note, Text)
-    assert note.text.endswith(said) and "no picture is larger than 320 pixels" in note.text
+    assert note.text.endswith("as a square of 32 × 32 pixels.") and "no picture is larger than 320 pixels" in note.text
 
 
 def test_a_missing_photo_is_named(workspace: Path) -> None:
@@ -176,4 +173,4 @@ def test_a_missing_photo_is_named(workspace: Path) -> None:
     for path in Path("data/raw").rglob("*.jpg"):
         path.unlink()
     with pytest.raises(UserError, match=r"data/raw/c\d/photo_\d\.jpg"):
-        gallery.build(load_study([0]), {"augment.mode": "copies", "model.image_size": None})
+        gallery.build(load_study([0]), {"augment.mode": "copies"})

@@ -90,7 +90,9 @@ def _write_trial(root: Path, photos: pd.DataFrame, class_names: list[str], trial
         rng = np.random.default_rng([trial, images])
         _write_history(root / f"metrics/history/{arm}-{trial}.csv", rng, epochs)
         work = {"steps": epochs * -(-images // BATCH), "samples_seen": epochs * images, "train_images": images}
-        _write_answers(root, test, {"arm": arm, "trial": trial, **work, "trained_on": MACHINE}, class_names, rng)
+        _write_answers(
+            root, test, {"arm": arm, "trial": trial, **work, "trained_on": MACHINE, "image_size": 32}, class_names, rng
+        )
     _write_robustness(root, test, class_names, trial)
 
 

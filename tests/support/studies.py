@@ -44,7 +44,12 @@ def make_study(
                 "train_images": 8,
                 "steps": number,
             }
-            about |= {"samples_seen": 8, "model_sha256": f"{trial:064x}", "trained_on": make_machine()}
+            about |= {
+                "samples_seen": 8,
+                "model_sha256": f"{trial:064x}",
+                "trained_on": make_machine(),
+                "image_size": 32,
+            }
             about |= {"source": "archive", "version": "1", "test_photos": len(photos)}
             records[arm].append(EvaluationRecord(**about, **dict(compute_metrics(targets, p, names))))
             columns = {"path": [f"photo_{i:06}.jpg" for i in photos], "target": np.array(names)[targets]}

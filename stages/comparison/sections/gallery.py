@@ -31,7 +31,7 @@ def build(study: Study, params: dict[str, Any]) -> list[Section]:
     split = SplitTable.load(Path(f"data/split/{trial}.csv"))
     copies = CopyTable.load(Path(f"data/augmented/{trial}.csv"))
     return [
-        build_copies(trial, split, copies, describe_input(params), online=online),
+        build_copies(trial, split, copies, describe_input(study), online=online),
         build_disagreements(rank_disagreements(study.predictions)),
         build_wrong_copies(trial, CopyPredictionTable.load(Path(f"metrics/copies/{trial}.csv")), online=online),
     ]

@@ -27,7 +27,7 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
     policy = params["augment.policy"]
     scope = (
         f"The same models on the test {photos} under each operation, at the middle of its range; the network gets the "
-        f"result as {describe_input(params)}. Secondary: the verdict does not rest on it."
+        f"result as {describe_input(study)}. Secondary: the verdict does not rest on it."
     )
     if policy != "augly":
         scope += f" The augmented arm was trained with {policy}, not with these operations of AugLy."

@@ -79,10 +79,9 @@ def describe_augmentation(params: dict[str, Any]) -> str:
     return "with augmented copies" if policy == "augly" else f"with copies augmented by {policy}"
 
 
-def describe_input(params: dict[str, Any]) -> str:
+def describe_input(study: Study) -> str:
     """As what the network gets every image, whatever its size: ``a square of 224 × 224 pixels``."""
-    size = params["model.image_size"]
-    return f"a square of {size} × {size} pixels" if size else "a square of the size that it expects"
+    return f"a square of {study.first.image_size} × {study.first.image_size} pixels"
 
 
 def tabulate_work(study: Study) -> Table:
