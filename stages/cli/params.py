@@ -47,6 +47,11 @@ class Params(Section):
     @model_validator(mode="after")
     def _are_as_many_as_planned(self) -> Self:
         looks = self.report.looks
+        if looks and (gap := find_gap(self.trials)):
+            raise ValueError(
+                f"report.looks plans when to read the answer, and trials leaves out {gap}, which would let "
+                "a result choose its trials: list all from the smallest to the largest"
+            )
         if looks and len(self.trials) not in looks:
             raise ValueError(
                 f"report.looks plans looks after {', '.join(map(str, looks))} trials, and trials lists "
@@ -63,6 +68,11 @@ class Params(Section):
                 "different subsets: set fetch.subset to all or a list such as [train, test], or split.scheme to folds"
             )
         return self
+
+
+def find_gap(trials: list[int]) -> int | None:
+    """The first number after the smallest and before the largest trial that is no trial, if there is one."""
+    return next((number for number in range(min(trials) + 1, max(trials)) if number not in trials), None)
 
 
 def load_params(path: Path = PARAMS) -> Params:

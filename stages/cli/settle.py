@@ -22,7 +22,7 @@ from typing import Any
 from stages.base.sections import flatten
 from stages.cli.alone import check_alone
 from stages.cli.before_repro import list_commands
-from stages.cli.params import PARAMS, load_params, read_yaml
+from stages.cli.params import PARAMS, find_gap, load_params, read_yaml
 from stages.cli.stage import run_stage
 from stages.runtime.errors import UserError
 from stages.runtime.progress import format_duration
@@ -107,6 +107,8 @@ def find_start(found: Any) -> list[int]:
     """The trials to begin with: those listed, and as many more as the next look takes; none if the file is invalid."""
     try:
         trials, looks = found["trials"], found["report"]["looks"]
+        if trials and find_gap(trials):
+            return []
         next_look = next((look for look in looks if look >= len(trials)), len(trials))
         return extend_trials(trials, next_look)
     except (LookupError, TypeError):

@@ -42,7 +42,8 @@ def test_a_budget_of_nothing_is_refused(text: str) -> None:
     ("trials", "looks", "start"),
     [
         ([0], [5, 10], [0, 1, 2, 3, 4]),
-        ([7, 3], [5, 10], [7, 3, 8, 9, 10]),
+        ([4, 3], [5, 10], [4, 3, 5, 6, 7]),
+        ([], [5, 10], [0, 1, 2, 3, 4]),
         ([0, 1, 2, 3, 4], [5, 10], [0, 1, 2, 3, 4]),
         ([0, 1, 2, 3, 4, 5], [5, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
         (list(range(12)), [5, 10], list(range(12))),
@@ -52,7 +53,17 @@ def test_it_begins_at_the_next_look(trials: list[int], looks: list[int], start: 
     assert find_start({"trials": trials, "report": {"looks": looks}}) == start
 
 
-@pytest.mark.parametrize("found", [None, [], {}, {"trials": [0]}, {"trials": ["a"], "report": {"looks": [5]}}])
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        [],
+        {},
+        {"trials": [0]},
+        {"trials": ["a"], "report": {"looks": [5]}},
+        {"trials": [7, 3], "report": {"looks": [5]}},
+    ],
+)
 def test_an_invalid_file_is_left_to_the_check_of_params(found: object) -> None:
     assert find_start(found) == []
 
@@ -94,6 +105,15 @@ def test_looks_that_are_no_plan_are_refused(looks: object, workspace: Path) -> N
 def test_trials_between_two_looks_are_refused(workspace: Path) -> None:
     change_params({"report.looks": [5, 10], "trials": list(range(7))})
     with pytest.raises(UserError, match="looks after 5, 10 trials, and trials lists 7: run `make settle`"):
+        load_params()
+
+
+@pytest.mark.parametrize("trials", [[6, 0, 1, 3, 4], [0, 1, 3, 4, 5, 6], [0, 1, 10**9]])
+def test_trials_missing_in_the_middle_of_a_plan_are_refused(trials: list[int], workspace: Path) -> None:
+    change_params({"trials": trials})
+    load_params()
+    change_params({"report.looks": [5, 10]})
+    with pytest.raises(UserError, match="trials leaves out 2, which"):
         load_params()
 
 
