@@ -38,6 +38,7 @@ from stages.model.record import RUN_FILE, TrainRecord, get_model_dir, list_diffe
 from stages.model.scores import compute_softmax
 from stages.photos.manifest import PHOTOS, CopyTable, PhotoTable, SplitTable
 from stages.runtime.errors import UserError
+from stages.runtime.workers import map_in_forks
 from stages.tracking import store as tracking
 from stages.tracking.evaluation import log_evaluation
 
@@ -75,9 +76,10 @@ def main() -> None:
     RobustnessTable.save(Path(f"metrics/robustness/{trial}.csv"), robustness)
     CopyPredictionTable.save(Path(f"metrics/copies/{trial}.csv"), tabulate_copies(copies, on_copies, class_names))
 
-    for arm, run in runs.items():
-        log(records[arm], run, compute_accuracies(robustness, arm))
+    for arm in ARMS:
         print(f"evaluate: trial {trial}, {arm}: {len(test):,} test photos, {records[arm].count_correct():,} correct")
+    accuracies = [compute_accuracies(robustness, arm) for arm in ARMS]
+    map_in_forks(log, records.values(), runs.values(), accuracies)  # storing a model keeps one core busy for seconds
 
 
 def check_runs(runs: dict[str, TrainRecord], class_names: list[str]) -> None:

@@ -1,18 +1,19 @@
 """Augmented copies of train photos: drawn in a plan first, then made in parallel."""
 
 import json
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from joblib import Parallel, delayed
 
 from stages.augmentation.operations import apply_operations, load_reduced
 from stages.augmentation.params import AugmentParams
 from stages.augmentation.views import draw_view
 from stages.base.files import compute_sha256
+from stages.runtime.workers import map_in_forks
 
 SAMPLES = 24  # photos that online mode writes a view of
 
@@ -66,8 +67,7 @@ def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> pd.DataFra
         (folder / name).mkdir()
     rows = copies.to_dict("records")
     jobs = [list(group) for _, group in groupby(rows, key=itemgetter("source_path"))]
-    parallel = Parallel(n_jobs=-1, batch_size=4)
-    made = parallel(delayed(_copy_photo)(job, folder, max_side) for job in jobs)
+    made = map_in_forks(partial(_copy_photo, folder=folder, max_side=max_side), jobs, chunk=4)
     return copies.assign(**pd.DataFrame(chain.from_iterable(made), index=copies.index))
 
 

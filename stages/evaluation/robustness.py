@@ -1,12 +1,12 @@
 """Predictions on the test photos under each augmentation operation alone."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 
 from stages.augmentation.operations import apply_each
 from stages.augmentation.params import AugmentParams
@@ -14,6 +14,7 @@ from stages.evaluation.predictions import RobustnessTable, tabulate_operation
 from stages.model.features import Inputs
 from stages.model.network import PREDICTION_BATCH
 from stages.model.scores import Probabilities
+from stages.runtime.workers import map_in_forks
 
 Predict = Callable[[torch.Tensor], Probabilities]
 """What was trained as a function from its inputs to probabilities `[N, C]`."""
@@ -30,11 +31,10 @@ def compute_robustness(
     if not params.operations:
         return pd.DataFrame(columns=list(RobustnessTable.columns))
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in params.operations}
-    parallel = Parallel(n_jobs=-1)  # processes: AugLy's random_noise seeds numpy for all threads
+    apply = partial(apply_each, params=params, size=inputs.size)  # AugLy's random_noise seeds numpy for all threads
     for start in range(0, len(test), PREDICTION_BATCH):  # bounds memory: each operation is as many images as photos
         part = test[start : start + PREDICTION_BATCH]
-        rows = zip(part["path"], part["sha256"], strict=True)
-        squares = parallel(delayed(apply_each)(Path(path), sha256, params, inputs.size) for path, sha256 in rows)
+        squares = map_in_forks(apply, map(Path, part["path"]), part["sha256"])
         for name, pixels in zip(tables, np.stack(squares, axis=1), strict=True):
             changed = inputs.make(torch.from_numpy(pixels).permute(0, 3, 1, 2))
             probabilities = {arm: predict(changed) for arm, predict in models.items()}
