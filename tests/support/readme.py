@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,12 +14,26 @@ from stages.comparison.study import ARMS, Study
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
+
+
+class Row(NamedTuple):
+    """A study as README.md names it; cost: how long `make repro` or `make settle` took."""
+
+    label: str
+    cost: str
+
+
 STUDIES = {
-    "epochs": "140 photos, ResNet-50 from random weights, `budget: epochs`, as in the labs: the augmented arm takes "
-    "{augmented} steps, the original {original}",
-    "steps": "the same, `budget: steps`: both arms take {augmented}",
-    "pretrained": "697 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained",
-    "trivialaugment": "the same with TrivialAugmentWide in place of AugLy's operations; settled at the first look",
+    "epochs": Row(
+        "140 photos, ResNet-50 from random weights, `budget: epochs`, as in the labs: the augmented arm takes "
+        "{augmented} steps, the original {original}",
+        "1 h 40 min",
+    ),
+    "steps": Row("the same, `budget: steps`: both arms take {augmented}", "35 min more"),
+    "pretrained": Row("697 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained", "14 min"),
+    "trivialaugment": Row(
+        "the same with TrivialAugmentWide in place of AugLy's operations; settled at the first look", "4 min more"
+    ),
 }
 BLOCK = re.compile(r"(<!-- results: .*? -->\n)(.*?)(<!-- /results -->)", re.S)
 
@@ -27,7 +42,7 @@ def render_results() -> str:
     """A table with a row per study, and how to read it."""
     rows: list[list[object]] = []
     better, studies = [], {}
-    for name, label in STUDIES.items():
+    for name, (label, cost) in STUDIES.items():
         study, params = load_published(ROOT / "docs/study" / name)
         answer, studies[name] = answer_question(study, params["report.margin"], params.get("report.looks")), study
         shares = {arm: estimate_share(study.correct[arm], study.groups) for arm in ARMS}
@@ -40,19 +55,34 @@ def render_results() -> str:
         ]
         cells += [f"{100 * baseline:.1f}", *(format_share(share) for share in shares.values())]
         level = f" at {100 * answer.level:.4g} %" if answer.looks else ""
-        rows.append([*cells, format_estimate(answer.difference) + level, f"**{answer.verdict}**"])
+        rows.append([*cells, format_estimate(answer.difference) + level, f"**{answer.verdict}**", cost])
     header = ["question", "trials", "photos", "majority class, %", "original, %", "augmented, %"]
     table: list[list[object]] = [
-        [*header, "augmented − original, pp", "does it help?"],
-        ["---", *["---:"] * 6, "---"],
+        [*header, "augmented − original, pp", "does it help?", "cost"],
+        ["---", *["---:"] * 6, "---", "---:"],
         *rows,
     ]
     note = (
         "Accuracy; in brackets: 95 % intervals, where nothing else is said. Majority class: the baseline of always "
-        f"predicting the most common class; clearly above it: {', '.join(better)}. {warn_of_rows(studies)}"
+        f"predicting the most common class; clearly above it: {', '.join(better)}. Cost: of all trials, "
+        f"on {describe_machines(studies)}. {warn_of_rows(studies)}"
     )
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in table]
     return "\n".join(["", *lines, "", *textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
+
+
+def describe_machines(studies: dict[str, Study]) -> str:
+    """The processors that trained, and which rows on each if there are several."""
+    rows: dict[str, list[str]] = {}
+    for number, study in enumerate(studies.values(), 1):
+        (machine,) = {
+            f"{record.trained_on.threads} cores of an {record.trained_on.cpu_name}"
+            for record in study.records["original"]
+        }
+        rows.setdefault(machine, []).append(str(number))
+    if len(rows) == 1:
+        return next(iter(rows))
+    return ", ".join(f"{machine} (row {', '.join(numbers)})" for machine, numbers in rows.items())
 
 
 def warn_of_rows(studies: dict[str, Study]) -> str:
