@@ -291,11 +291,12 @@ def test_the_labs_numbers_stand_beside_ours_only_with_what_differs() -> None:
         ("train.epochs", "3"),
     ]
     assert [len(labs.split(", ")) for _, _, labs in listed] == [10, 1, 1]
-    model = params.model.model_copy(update={"freeze": "backbone", "image_size": 96})
+    model = params.model.model_copy(update={"freeze": "backbone", "image_size": 96, "weights": "DEFAULT"})
     train = params.train.model_copy(update={"optimizer": "sgd", "schedule": "cosine", "label_smoothing": 0.1})
     other = labs.build(study, flatten(params.model_copy(update={"model": model, "train": train}).model_dump()))
     for expected in (
         "image_size 96 (labs: 224)",
+        "weights DEFAULT (labs: null)",
         "freeze backbone",
         "optimizer sgd",
         "schedule cosine",

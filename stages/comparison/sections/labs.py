@@ -61,9 +61,16 @@ def build(study: Study, params: dict[str, Any]) -> Section | None:
     unused = {"augment.operations", "augment.operations_per_copy"} if used["augment.policy"] != "augly" else set()
     unused |= {"augment.copies"} if used["augment.mode"] == "online" else set()
     changed = [
-        f"{key} {used[key]} (labs: {lab})" for key, lab in LAB_PARAMS.items() if used[key] != lab and key not in unused
+        f"{key} {_write(used[key])} (labs: {_write(lab)})"
+        for key, lab in LAB_PARAMS.items()
+        if used[key] != lab and key not in unused
     ]
     if changed:
         note += f" Trained here with other params than the labs': {'; '.join(changed)}."
     header = ["averages", "arm", "from", "accuracy", "precision", "recall", "F1"]
     return Section("Beside the two lab reports", [Table(header, rows, names=3, note=note)], level=3)
+
+
+def _write(value: object) -> str:
+    """As in params.yaml."""
+    return "null" if value is None else str(value)
