@@ -34,15 +34,17 @@ settle: $(READY) ## run trials as report.looks plans, until the answer is clear 
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@python -m stages.cli.settle $(BUDGET)
 
+# the stage choose depends on the folder stages/ with all that is in it
+ablation: NO_BYTECODE = PYTHONDONTWRITEBYTECODE=1
 ablation: $(READY) ## train with each augmentation operation alone, and all but one, and rank them
 	@# the pipeline may take hours, so refuse first what will be refused
 	@python -m ablation.plan
 	$(run-pipeline)
 	@[ -e .git ] || dvc --cd ablation config --local core.no_scm true
 	@# what each policy applies, on which depends what is to be trained
-	@dvc --cd ablation repro --quiet choose
-	@dvc --cd ablation status --json | python -m ablation.cost
-	@python -m stages.cli.preload dvc --cd ablation repro
+	@$(NO_BYTECODE) dvc --cd ablation repro --quiet choose
+	@$(NO_BYTECODE) dvc --cd ablation status --json | $(NO_BYTECODE) python -m ablation.cost
+	@$(NO_BYTECODE) python -m stages.cli.preload dvc --cd ablation repro
 
 test: $(READY) ## lint, types and tests (about seven minutes)
 	ruff check .

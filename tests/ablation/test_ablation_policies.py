@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ablation.choose import FOLDER, write_policies
+from ablation.choose import AREAS, CODE, FOLDER, write_code, write_policies
 from ablation.policies import KINDS, Kind, check_ablation, choose_operations, get_run_dir, name_policy
 from stages.augmentation.draws import draw_operations
 from stages.augmentation.params import AugmentParams
@@ -91,3 +91,23 @@ def test_a_policy_depends_on_what_it_applies_and_nothing_else(workspace: Path) -
     assert rotated == {"only_rotate"} | {name_policy("all_but", name) for name in OPERATIONS if name != "rotate"}
     assert find_changed(operations_per_copy=2) == {name_policy("all_but", name) for name in OPERATIONS}
     assert find_changed(copies=1) == set(before)
+
+
+def test_code_is_known_by_its_files_and_not_by_their_bytecode(workspace: Path) -> None:
+    for area in {*AREAS["train"], *AREAS["rank"]}:
+        Path("stages", area, "templates").mkdir(parents=True)
+        Path("stages", area, "templates", "page").write_text(area)
+
+    def find_changed(path: str, text: str) -> set[str]:
+        before = {file.name: file.read_bytes() for file in CODE.iterdir()}
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text(text)
+        write_code()
+        return {name for name, written in before.items() if (CODE / name).read_bytes() != written}
+
+    write_code()
+    assert find_changed("stages/base/__pycache__/files.cpython-311.pyc", "compiled") == set()
+    assert find_changed("stages/cli/params.py", "new") == set()
+    assert find_changed("stages/training/loop.py", "new") == {"train.json"}
+    assert find_changed("stages/comparison/templates/page", "other") == {"rank.json"}
+    assert find_changed("stages/base/files.py", "new") == {"rank.json", "train.json"}

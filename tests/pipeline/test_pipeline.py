@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ablation.choose import FOLDER
+from ablation.choose import AREAS, CODE, FOLDER
 from ablation.policies import KINDS
 from stages.base.sections import flatten
 from stages.cli.params import load_params
@@ -96,12 +96,16 @@ def test_deps_are_the_script_and_the_areas_that_decide_its_bytes(stage: str) -> 
 
 @pytest.mark.parametrize("stage", list(ABLATION))
 def test_the_ablation_depends_on_its_scripts_and_areas(stage: str) -> None:
+    """Areas reach it as the hashes that `choose` wrote of their files."""
     body = ABLATION[stage]
     match = re.match(r"cd \.\. && exec python -m ablation\.(\w+)", body["cmd"])
     assert match
-    expected = {f"../{find_area(path)}" for path in find_imports(ROOT / f"ablation/{match[1]}.py")}
-    expected = {name.removeprefix("../ablation/") for name in expected}
-    assert {dep for dep in body["deps"] if dep.endswith(".py") or dep.startswith("../stages/")} == expected
+    imported = {find_area(path) for path in find_imports(ROOT / f"ablation/{match[1]}.py")}
+    scripts = {name.removeprefix("ablation/") for name in imported if name.startswith("ablation/")}
+    code = {dep for dep in body["deps"] if dep.endswith(".py") or dep.startswith(("code/", "../stages"))}
+    assert code == scripts | {"../stages" if stage == "choose" else f"code/{stage}.json"}
+    if stage != "choose":
+        assert {f"stages/{area}" for area in AREAS[stage]} == {name for name in imported if name.startswith("stages/")}
 
 
 def test_the_ablation_trains_on_the_params_of_the_augmented_arm() -> None:
@@ -110,7 +114,7 @@ def test_the_ablation_trains_on_the_params_of_the_augmented_arm() -> None:
     without = {"augment", "train.checkpoint_every"}  # it leaves no checkpoints in MLflow
     assert set(entry["../params.yaml"]) == list_params("train_augmented") - without
     assert ABLATION["choose"]["params"] == [{"../params.yaml": ["augment"]}]
-    assert ABLATION["choose"]["outs"] == ["params"] == [FOLDER.name]
+    assert ABLATION["choose"]["outs"] == [CODE.name, FOLDER.name]
     assert "params/${item.kind}_${item.operation}.json" in ABLATION["train"]["deps"]
     assert ABLATION["train"]["matrix"]["kind"] == list(KINDS)
 
