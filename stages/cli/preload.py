@@ -48,15 +48,25 @@ MODULES = (
 
 def main() -> None:
     """Run the command; in a fork, a stage."""
+    interrupted, on_interrupt = threading.Event(), signal.getsignal(signal.SIGINT)
+    if on_interrupt != signal.SIG_IGN:  # as for what a script runs in the background
+        signal.signal(signal.SIGINT, lambda *_: interrupted.set())  # the command ends by it, and we with the command
     connection = wait_for_stage(sys.argv[1:])
     arguments = adopt(connection)
     if stage := os.fork():
         supervise(stage, connection)
     connection.close()
-    for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
-        del sys.modules[name]
-    sys.argv = arguments
-    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    try:
+        signal.signal(signal.SIGINT, on_interrupt)
+        if interrupted.is_set():  # when the stage before this one was about to end, and DVC waited for it
+            raise KeyboardInterrupt
+        for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
+            del sys.modules[name]
+        sys.argv = arguments
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:  # before `stages.cli.stage.run_stage` sees to it
+        print(f"{arguments[0]}: {INTERRUPTED}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def wait_for_stage(command: list[str]) -> socket.socket:
@@ -75,7 +85,6 @@ def wait_for_stage(command: list[str]) -> socket.socket:
                 return
 
     usual = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),  # the command ends by it, and we with the command
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
         signal.SIGCHLD: signal.signal(signal.SIGCHLD, reap),
     }

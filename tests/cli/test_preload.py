@@ -160,6 +160,26 @@ def test_ctrl_c_ends_the_stage_once_and_all_else_after_it(start: Start, tmp_path
     assert (out, err, process.returncode) == ("cleaned up\n", said, 130)
 
 
+def test_no_stage_starts_after_a_ctrl_c_that_the_stage_before_did_not_heed(start: Start, tmp_path: Path) -> None:
+    """As one that is about to end does not; DVC waits for it, and then starts the next."""
+    start("pass").communicate(timeout=60)
+    unheeding = "signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(1)"
+    (tmp_path / "stages/probe.py").write_text("import signal" + PROBE.format(action=unheeding))
+    (tmp_path / "stages/next.py").write_text(PROBE.format(action="pass"))
+    shell = "trap : INT" + INTERRUPTED.format(workspace=tmp_path, python=sys.executable)
+    shell = shell.replace("exec", "") + f"{sys.executable} -m stages.next"
+    command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert [process.stdout.readline() for _ in range(2)] == ["started\n", "deaf\n"]
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    said = "stages.next: interrupted; run the same command again, and it goes on where it was\n"
+    assert (out, err, process.returncode) == ("cleaned up\n", said, 130)
+
+
 def test_where_ctrl_c_met_dvc_it_says_how_to_go_on() -> None:
     command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", "exit 252"]
     process = subprocess.run(command, cwd=ROOT, timeout=60, check=False, capture_output=True, text=True)
