@@ -85,7 +85,8 @@ def wait_for_stage(command: list[str]) -> socket.socket:
                 return
 
     usual = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+        # not process.terminate(), which may see that it has ended and take its exit status from reap
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: os.kill(process.pid, signal.SIGTERM)),
         signal.SIGCHLD: signal.signal(signal.SIGCHLD, reap),
     }
     reap()  # it may have ended before

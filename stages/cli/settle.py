@@ -175,18 +175,27 @@ def run_pipeline(seconds: float) -> bool:
         try:
             status = process.wait(None if seconds == float("inf") else max(seconds, 0))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait()
+            interrupt(process)
             return False
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait()
+            interrupt(process)
             if isinstance(error, KeyboardInterrupt):  # what ran has said that it was interrupted
                 raise SystemExit(128 + signal.SIGINT) from None
             raise
     if status:
         raise SystemExit(status)
     return True
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all of its group as Ctrl-C would, or, when this process is asked again to end, by SIGTERM."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
 
 
 if __name__ == "__main__":

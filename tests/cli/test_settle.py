@@ -19,7 +19,7 @@ from stages.comparison.study import load_study
 from stages.model.record import RUN_FILE, get_model_dir
 from stages.runtime.errors import UserError
 from stages.tracking.journal import Journal, sync_journal
-from tests.conftest import change_params
+from tests.conftest import ROOT, change_params
 from tests.support.clone import SMALL, build_env, call, make_clone
 from tests.support.pipeline_files import write_study
 from tests.support.records import make_run
@@ -150,6 +150,29 @@ def test_a_plan_that_came_late_is_told_at_the_end(
     assert first == "Settled after 5 trials: helps."
     assert len(rest) == late
     assert all("declared or changed after looks at 5 trials" in line for line in rest)
+
+
+PATIENT = """
+from stages.cli import settle
+from stages.cli.stage import run_stage
+settle.load_params = lambda: None
+settle.list_commands = lambda _: ["trap '' INT", "echo started", "sleep 60"]
+run_stage(lambda: settle.run_pipeline(float("inf")))
+"""
+
+
+def test_what_does_not_heed_ctrl_c_ends_by_sigterm() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PATIENT], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=30) == ("", None), "the pipe ends when all that was started has ended"
+        assert process.returncode == 143
 
 
 SETTLE = f"{sys.executable} -m stages.cli.settle"
