@@ -37,11 +37,13 @@ def main() -> None:
 
 def list_commands(params: Params) -> list[str]:
     """What runs whatever is out of date, DVC's own knowledge and ours together."""
-    commands = []
-    if archive := check_photos(params.fetch):
+    archive = check_photos(params.fetch)
+    stages = find_replaced_weights(params)
+    commands = []  # announced after both checks: where one of them fails, nothing runs
+    if archive:
         commands += [f"{REPRO} --force fetch"]
         print(f"The photos in data/raw do not come from {show(archive.name)}: fetching them again.", file=sys.stderr)
-    if stages := find_replaced_weights(params):
+    if stages:
         # alone, as --force holds for all stages before them too; these must be up to date then
         commands += [f"{REPRO} augment", f"{REPRO} --force --single-item {' '.join(stages)}"]
         print(f"{params.model.weights} is not the file that models began with: training again.", file=sys.stderr)

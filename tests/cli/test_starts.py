@@ -15,6 +15,7 @@ from stages.model.record import RUN_FILE, get_model_dir
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, change_params
 from tests.support.clone import call, make_clone
+from tests.support.pictures import make_jpeg, make_zip
 from tests.support.starts import SMALL, WEIGHTS, record_models, use_weights
 
 
@@ -91,10 +92,16 @@ def test_a_network_that_cannot_be_trained_is_refused_before_anything_runs(
         before_repro.main()
 
 
-def test_weights_of_another_network_are_refused_before_anything_runs(workspace: Path) -> None:
+def test_weights_of_another_network_are_refused_before_anything_runs(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     use_weights("resnet18")
+    before_repro.MANIFEST.parent.mkdir(exist_ok=True)
+    before_repro.MANIFEST.write_text("path,source,version\nx,archive,1\n")
+    make_zip(Path("data/downloads/another.zip"), {"cats/1.jpg": make_jpeg(1)})
     with pytest.raises(UserError, match=r"mine\.pth does not fit mobilenet_v3_small: .* lacks .* unknown .* Name the"):
         before_repro.main()
+    assert capsys.readouterr().err == "", "no word of fetching the other zip, which does not happen"
 
 
 def test_a_network_that_was_trained_here_is_not_built_again(workspace: Path) -> None:
