@@ -46,8 +46,8 @@ def describe(photos: int, copies: pd.DataFrame, mode: str) -> str:
     limited = int(copies["operations"].str.contains('"drawn_').sum())
     skipped = int((copies["operations"] == "[]").sum())
     notes = [
-        f"; weaker operations for small photos in {limited} {name}" if limited else "",
-        f"; every operation skipped by its p in {skipped} {name}" if skipped else "",
+        f"; weaker operations for small photos in {limited} of {len(copies)} {name}" if limited else "",
+        f"; every operation skipped by its p in {skipped} of {len(copies)} {name}" if skipped else "",
     ]
     return made + "".join(notes)
 

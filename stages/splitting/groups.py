@@ -69,4 +69,5 @@ def merge_groups(groups: npt.NDArray[np.int64], subjects: "pd.Series[str]") -> n
 def describe_groups(subjects: "pd.Series[str]") -> str:
     """How many subjects there are, and how many photos have none."""
     number, alone = subjects[subjects != ""].nunique(), (subjects == "").sum()
-    return f"split.groups: {number:,} groups; photos that belong to none, each a group of its own: {alone:,}"
+    found = f"{number:,} {'group' if number == 1 else 'groups'}"
+    return f"split.groups: {found}; photos that belong to none, each a group of its own: {alone:,}"

@@ -188,7 +188,8 @@ def test_copies_are_never_too_small_to_learn_from(
     for path in copies["path"]:
         assert load_photo(Path(path)).size == (11, 8)
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "augment: trial 0: 16 train photos -> 32 copies, 48 in all; weaker operations for small photos in 32 copies"
+        "augment: trial 0: 16 train photos -> 32 copies, 48 in all; weaker operations for small photos in 32 of 32 "
+        "copies"
     )
 
 

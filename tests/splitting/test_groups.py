@@ -159,10 +159,13 @@ def test_photos_of_a_patient_stay_on_one_side(
     assert set(by_path) == {"train", "test"}
 
 
-def test_too_few_patients_for_the_folds(photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_patients_for_the_folds(
+    photos: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     change_params({"split.groups": {"path": "^cats/"}})
     with pytest.raises(UserError) as caught:
         run_split(monkeypatch)
+    assert capsys.readouterr().out.startswith("split.groups: 1 group; photos that belong to none")
     assert str(caught.value) == (
         "too few distinct photos for 5 folds: cats has 1. Every class needs at least 5 (near-duplicates, and photos of "
         "one group of split.groups, count once). Add photos or raise split.test_fraction in params.yaml."
