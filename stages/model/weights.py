@@ -21,6 +21,8 @@ from stages.runtime.errors import UserError
 
 FOLDER = "models/weights"
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that googlenet and inception_v3 have in training only
+# what safetensors and torch say of a file without its end
+CUT_OFF = ("invalid header length", "incomplete metadata", "failed reading zip archive", "unexpected EOF")
 
 StateDict = dict[str, torch.Tensor]
 
@@ -84,16 +86,25 @@ def read_file(path: Path) -> StateDict:
             return dict(load_file(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on damaged bytes the readers raise almost anything
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"model.weights: {path} cannot be read as tensors alone ({reason}). Save the network's state_dict() "
-            "with safetensors.torch.save_file, or with torch.save."
-        ) from error
+        raise _explain_unreadable(path, error) from error
     for key in ("state_dict", "model"):  # as training scripts often save it
         found = found[key] if isinstance(found, dict) and isinstance(found.get(key), dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise UserError(f"model.weights: {path} does not hold a state_dict, names with tensors. Save one.")
     return {key.removeprefix("module."): value for key, value in found.items()}
+
+
+def _explain_unreadable(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200]
+    if isinstance(error, EOFError) or any(sign in reason for sign in CUT_OFF):
+        return UserError(
+            f"model.weights: {path} cannot be read: the file is incomplete or damaged ({path.stat().st_size:,} bytes). "
+            "Download or copy it again."
+        )
+    return UserError(
+        f"model.weights: {path} cannot be read as tensors alone ({reason}). Save the network's state_dict() "
+        "with safetensors.torch.save_file, or with torch.save."
+    )
 
 
 def download_torchvision(name: str, weights: str) -> StateDict:

@@ -103,6 +103,24 @@ def test_a_damaged_file_is_named(name: str, content: bytes) -> None:
         build(name)
 
 
+@pytest.mark.parametrize("share", [0.0002, 0.5, 0.9999])
+@pytest.mark.parametrize("name", ["own.pth", "old.pth", "own.safetensors"])
+def test_a_file_without_its_end_is_to_be_copied_again(
+    trained: dict[str, torch.Tensor], name: str, share: float
+) -> None:
+    if name == "own.safetensors":
+        save_file(trained, name)
+    else:
+        torch.save(trained, name, _use_new_zipfile_serialization=name == "own.pth")
+    content = Path(name).read_bytes()
+    Path(name).write_bytes(content[: int(share * len(content))])
+    message = (
+        rf"{name} cannot be read: the file is incomplete or damaged \([\d,]+ bytes\)\. Download or copy it again\.$"
+    )
+    with pytest.raises(UserError, match=message):
+        build(name)
+
+
 def test_what_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"there is no file .*own\.pth"):
         build("own.pth")
