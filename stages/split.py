@@ -25,10 +25,12 @@ from stages.cli.stage import parse_trial, run_stage
 from stages.photos.classes import describe_classes
 from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
 from stages.splitting.duplicates import find_label_conflicts, group_duplicates
-from stages.splitting.folds import assign_folds
+from stages.splitting.folds import assign_folds, check_class_sizes
 from stages.splitting.given import assign_sides
 from stages.splitting.groups import describe_groups, find_subjects, merge_groups
 from stages.splitting.lines import join_some
+
+DIFFERENT_PHOTOS = "set split.near_duplicate_bits to null if photos that look alike are different ones"
 
 
 def main() -> None:
@@ -36,10 +38,13 @@ def main() -> None:
     trial = parse_trial(__doc__)
     params = load_params()
     photos = PhotoTable.load(PHOTOS).sort_values(["sha256", "path"], ignore_index=True)
-    photos["group"] = group_duplicates(photos, params.split.near_duplicate_bits)
+    bits = params.split.near_duplicate_bits
+    photos["group"] = group_duplicates(photos, bits)
     if conflicts := find_label_conflicts(photos):
         shown = join_some(conflicts, "; ")
         print(f"warning: near-duplicates with different labels, which confuse a classifier: {shown}", file=sys.stderr)
+    if params.split.scheme == "folds":  # before split.groups, so that what fails later is due to that
+        check_class_sizes(photos, params.split.count_folds(), None if bits is None else DIFFERENT_PHOTOS)
     if params.split.groups:
         subjects = find_subjects(photos, params.split.groups)
         print(describe_groups(subjects))
@@ -51,7 +56,7 @@ def main() -> None:
 
 def deal(photos: pd.DataFrame, params: Params, trial: int) -> npt.NDArray[np.str_]:
     """The side of each photo `[N]` when every trial tests another fold."""
-    num_folds = round(1 / params.split.test_fraction)
+    num_folds = params.split.count_folds()
     folds = assign_folds(photos, num_folds, derive_seed(params.seed, "split", trial // num_folds))
     return np.where(folds == trial % num_folds, "test", "train")
 

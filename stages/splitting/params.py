@@ -21,6 +21,10 @@ class SplitParams(Section):
     groups: Groups | None
     near_duplicate_bits: Annotated[int, Field(ge=0, le=16)] | None
 
+    def count_folds(self) -> int:
+        """The k of a ``test_fraction`` of 1/k."""
+        return round(1 / self.test_fraction)
+
     @field_validator("test_fraction")
     @classmethod
     def _is_one_over_k(cls, fraction: float) -> float:

@@ -123,7 +123,7 @@ def test_no_subject_and_no_twin_is_on_two_sides_and_every_class_on_each(
     try:
         photos["fold"] = assign_folds(photos, num_folds, seed)
     except UserError as error:
-        assert "split.groups" in str(error)
+        assert f"{num_folds} folds" in str(error)
         return
     event("divided")
     assert (photos.groupby("twins")["fold"].nunique() == 1).all()
@@ -167,8 +167,9 @@ def test_too_few_patients_for_the_folds(
         run_split(monkeypatch)
     assert capsys.readouterr().out.startswith("split.groups: 1 group; photos that belong to none")
     assert str(caught.value) == (
-        "too few distinct photos for 5 folds: cats has 1. Every class needs at least 5 (near-duplicates, and photos of "
-        "one group of split.groups, count once). Add photos or raise split.test_fraction in params.yaml."
+        "too few groups of photos for 5 folds: cats has 1 (photos: 10). Every class needs at least 5 groups, as "
+        "near-duplicates, and what split.groups puts together, stay in one fold. Use an expression or column in "
+        "split.groups that puts fewer photos together, or add photos."
     )
 
 
@@ -179,8 +180,15 @@ def test_the_search_for_near_duplicates_can_be_switched_off(
     photos["dhash"] = "0" * 16
     twins = photos.iloc[:2].assign(path=["data/raw/cats/twin_0.jpg", "data/raw/cats/twin_1.jpg"])
     PhotoTable.save(PHOTOS, pd.concat([photos, twins]))
-    with pytest.raises(UserError, match="too few distinct photos for 5 folds: cats has 1, dogs has 1"):
+    change_params({"split.groups": {"path": "^cats/"}})
+    with pytest.raises(UserError) as caught:
         run_split(monkeypatch)
+    assert str(caught.value) == (
+        "too few groups of photos for 5 folds: cats has 1 (photos: 12), dogs has 1 (photos: 10). Every class needs at "
+        "least 5 groups, as near-duplicates, and what split.groups puts together, stay in one fold. Set "
+        "split.near_duplicate_bits to null if photos that look alike are different ones, or add photos."
+    )
+    change_params({"split.groups": None})
     change_params({"split.near_duplicate_bits": None})
     for trial in range(5):
         found = run_split(monkeypatch, trial)

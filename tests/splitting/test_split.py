@@ -20,6 +20,7 @@ from stages.photos.manifest import PHOTOS, PhotoTable, SplitTable
 from stages.runtime.errors import UserError
 from stages.splitting.duplicates import group_near_duplicates
 from stages.splitting.folds import assign_folds, check_class_sizes
+from stages.splitting.params import SplitParams
 
 
 def run_split(monkeypatch: pytest.MonkeyPatch, trial: int) -> pd.DataFrame:
@@ -143,16 +144,40 @@ def test_chains_of_near_duplicates_form_one_group() -> None:
 def test_class_needs_one_group_per_fold(count: int, fits: bool) -> None:
     photos = make_table(["cats"] * 20 + ["dogs"] * count, list(range(20 + count)))
     if fits:
-        check_class_sizes(photos, 5)
+        check_class_sizes(photos, 5, None)
     else:
         with pytest.raises(UserError, match="dogs has 4"):
-            check_class_sizes(photos, 5)
+            check_class_sizes(photos, 5, None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "num_folds", "remedies"),
+    [
+        ({"cats": 20, "dogs": 20, "hens": 1}, 5, "Add photos, or remove the class."),
+        ({"cats": 20, "dogs": 1}, 2, "Add photos."),
+        ({"cats": 20, "dogs": 3}, 5, "Add photos, or set split.test_fraction to 0.333 (3 folds are possible)."),
+        ({"cats": 20, "dogs": 8}, 10, "Add photos, or set split.test_fraction to 0.125 (8 folds are possible)."),
+        (
+            {"cats": 9, "dogs": 9, "hens": 4, "pigs": 2},
+            5,
+            "Add photos, remove the class, or set split.test_fraction to 0.5 (2 folds are possible).",
+        ),
+    ],
+)
+def test_only_what_helps_a_small_class_is_advised(sizes: dict[str, int], num_folds: int, remedies: str) -> None:
+    classes = [name for name, size in sizes.items() for _ in range(size)]
+    with pytest.raises(UserError) as caught:
+        assign_folds(make_table(classes, list(range(len(classes)))), num_folds, 0)
+    assert str(caught.value).endswith(f"Every class needs at least {num_folds}, one for each fold. {remedies}")
+    if advised := re.search(r"to ([.\d]+) \((\d+) folds", remedies):
+        split = {"scheme": "folds", "test_fraction": float(advised[1]), "groups": None, "near_duplicate_bits": 2}
+        assert SplitParams.model_validate(split).count_folds() == int(advised[2])
 
 
 def test_a_thousand_classes_fit_in_one_line() -> None:
     few = make_table([f"class {i}" for i in range(1000) for _ in range(2)], list(range(2000)))
     with pytest.raises(UserError) as caught:
-        check_class_sizes(few, 5)
+        check_class_sizes(few, 5, None)
     assert "class 0 has 2, class 1 has 2, class 10 has 2, class 100 has 2, class 101 has 2 and 995 more. " in str(
         caught.value
     )
