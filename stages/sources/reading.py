@@ -13,6 +13,7 @@ from stages.photos.manifest import CSV_PREFIX
 from stages.runtime.errors import UserError
 from stages.runtime.progress import show_items
 from stages.sources.choice import Source
+from stages.sources.label_table import count
 from stages.sources.layout import Photo, choose_file_name, enumerate_some, show
 
 RAW = Path("data/raw")
@@ -108,6 +109,6 @@ def _check_labels(photos: list[Row]) -> None:
     torn = [" = ".join(labels.values()) for labels in paths.values() if len(labels) > 1]
     if torn:
         raise UserError(
-            f"the same photo under two labels ({len(torn)} times):\n  " + "\n  ".join(torn[:10]) + "\n"
+            f"the same photo under two labels ({count(len(torn), 'time')}):\n  " + "\n  ".join(torn[:10]) + "\n"
             "Remove the wrong ones from the source."
         )

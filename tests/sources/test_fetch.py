@@ -284,7 +284,7 @@ def test_a_thousand_classes_take_one_short_line(capsys: pytest.CaptureFixture[st
 def test_the_same_photo_under_two_labels_is_an_error_naming_both(workspace: Path) -> None:
     with pytest.raises(
         UserError,
-        match=r"the same photo under two labels \(1 times\):\n  data/raw/cats/cat_3\.jpg = data/raw/dogs/x\.jpg",
+        match=r"the same photo under two labels \(1 time\):\n  data/raw/cats/cat_3\.jpg = data/raw/dogs/x\.jpg",
     ):
         run(CATS | DOGS | {"test/dogs/x.jpg": CATS["test/cats/cat_3.jpg"]})
 
