@@ -83,8 +83,8 @@ def test_disagreements_say_who_is_right() -> None:
     assert card.lines == [
         ("photo_000004.jpg, trial 3", ""),
         ("true: cats", ""),
-        ("✓ original: cats 80%", "original"),
-        ("✗ augmented: dogs 80%", "augmented"),
+        ("✓ original: cats (80 %)", "original"),
+        ("✗ augmented: dogs (80 %)", "augmented"),
     ]
     everything = rank_disagreements(make_study(right, right - 1).predictions)
     assert (len(everything), len(get_cards(build_disagreements(everything)))) == (30, 12)
@@ -105,7 +105,7 @@ def test_wrong_copies_begin_with_the_worst() -> None:
     card = get_cards(build_wrong_copies(0, seen))[0]
     assert card.lines == [
         ("true: cats", ""),
-        ("✗ augmented: dogs, 1% for the true class", "augmented"),
+        ("✗ augmented: dogs (true class: 1 %)", "augmented"),
         ("1 blur: radius 2.13", ""),
     ]
 

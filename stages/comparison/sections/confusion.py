@@ -77,7 +77,7 @@ def _draw_matrix(axes: Axes, counts: npt.NDArray[Any], colour: str) -> None:
     axes.set_aspect("equal")
     axes.set_ylim(len(counts) - 0.5, -0.5)
     for (true, predicted), count in np.ndenumerate(counts):
-        text = f"{count:,}\n{shares[true, predicted]:.0%}" if count else "0"
+        text = f"{count:,}\n{100 * shares[true, predicted]:.0f} %" if count else "0"
         axes.text(predicted, true, text, ha="center", va="center", size=7.5 if len(counts) > 4 else 10)
     axes.tick_params(length=0)
     axes.spines[:].set_color(FAINT)

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +126,7 @@ def build_disagreements(differ: pd.DataFrame) -> Section:
             [
                 (f"{Path(case['path']).name}, trial {case['trial']}", ""),
                 (f"true: {case['target']}", ""),
-                *(
-                    (f"{'✓' if case[arm] == case['target'] else '✗'} {arm}: {case[arm]} {case[f'p_{arm}']:.0%}", arm)
-                    for arm in ARMS
-                ),
+                *((_describe_prediction(case, arm), arm) for arm in ARMS),
             ],
         )
         for case in differ.head(CASES).to_dict("records")
@@ -138,6 +135,12 @@ def build_disagreements(differ: pd.DataFrame) -> Section:
     return Section(
         title, [Text(f"{len(differ):,} predictions differ{more}.", quiet=True), Cards(cards)], page_only=True
     )
+
+
+def _describe_prediction(case: Mapping[Hashable, Any], arm: str) -> str:
+    """Such as ``✗ original: dogs (80 %)``; in brackets, as a class may be called 5."""
+    mark = "✓" if case[arm] == case["target"] else "✗"
+    return f"{mark} {arm}: {case[arm]} ({100 * case[f'p_{arm}']:.0f} %)"
 
 
 def find_wrong_copies(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -158,7 +161,7 @@ def build_wrong_copies(trial: int, predictions: pd.DataFrame, *, online: bool = 
             _embed(case["path"]),
             [
                 (f"true: {case['target']}", ""),
-                (f"✗ augmented: {case['pred']}, {case['p_target']:.0%} for the true class", "augmented"),
+                (f"✗ augmented: {case['pred']} (true class: {100 * case['p_target']:.0f} %)", "augmented"),
                 *((line, "") for line in describe_operations(json.loads(case["operations"]))),
             ],
         )
