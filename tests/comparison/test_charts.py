@@ -128,6 +128,12 @@ def test_signs_of_the_forest_are_those_of_the_text(monkeypatch: pytest.MonkeyPat
     assert "−5" in texts and "+5" in texts and not any(text.startswith("-") for text in texts)
 
 
+@pytest.mark.parametrize("name", ["calibration", "robustness, one"])
+def test_percentages_are_spelled_as_in_the_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {text.get_text() for text in draw(CHARTS[name](), monkeypatch)}
+    assert "80 %" in texts and "80%" not in texts
+
+
 def test_calibration_names_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {text.get_text() for text in draw(CHARTS["calibration"](), monkeypatch)}
     assert {"perfectly calibrated", "original", "augmented"} <= texts

@@ -128,7 +128,7 @@ def plot_calibration(curves: Mapping[str, pd.DataFrame]) -> Figure:
     axes.set_xlabel("predicted probability")
     axes.set_ylabel("correct predictions")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid(axis="y")
     axes.legend(frameon=False, loc="upper left")
     return figure

@@ -113,7 +113,7 @@ def plot_robustness(
     axes.set_yticks(rows, [name.replace("_", " ") for name in operations])
     axes.set_ylim(len(operations) - 0.5, -0.5)
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.set_xlabel("accuracy")
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
