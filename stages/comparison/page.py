@@ -124,10 +124,14 @@ def render_markdown(report: Report) -> str:
 
 
 def render_page(report: Report) -> str:
-    """The report as one HTML file that needs no network: charts and photographs are inside."""
+    """The report as one HTML file that needs no network: charts and photographs are inside.
+
+    A no-break space keeps each percent sign on the line of its number.
+    """
     environment = _build_environment(autoescape=True)
     environment.filters["svg"] = lambda chart: figures.encode_svg(chart.figure, chart.title)
-    return environment.get_template("report.html.j2").render(report=report)
+    page = environment.get_template("report.html.j2").render(report=report)
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 
 def _build_environment(*, autoescape: bool) -> jinja2.Environment:

@@ -22,12 +22,21 @@ from tests.support.pipeline_files import write_study
 NAMES = ["bee <i> & 'co'", "c|d", '"onmouseover="x', "x" * 60]
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-# says in the page's title whether it is wider than its window, with everything unfolded
+# says in the page's title whether it is wider than its window, with everything unfolded, and which words are broken
 PROBE = """<script>addEventListener("load", () => {
   document.querySelectorAll("details").forEach((each) => { each.open = true; });
   const { scrollWidth, clientWidth } = document.documentElement;
   const wide = [...document.querySelectorAll("main > *")].filter((e) => e.getBoundingClientRect().right > clientWidth);
-  document.title = `${scrollWidth} of ${clientWidth} pixels: ${wide.map((e) => e.outerHTML.slice(0, 80))}`;
+  const isBroken = (node, word) => {
+    const range = document.createRange();
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    return range.getClientRects().length > 1;
+  };
+  const broken = [...document.querySelectorAll("td:first-child")].flatMap(({ firstChild: text }) =>
+    [...text.data.matchAll(/(?<![^\\s-])[^\\s-]{1,20}(?![^\\s-])/g)].filter((word) => isBroken(text, word)));
+  const odd = [...wide.map((e) => e.outerHTML.slice(0, 80)), ...broken.map(String)];
+  document.title = `${scrollWidth} of ${clientWidth} pixels: ${odd}`;
 })</script>"""
 
 
@@ -72,7 +81,7 @@ def verdict_and_page(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Pag
         patch.chdir(root)
         study = load_study([0, 3])
         answer = answer_question(study, 0.02)
-        params = flatten(load_params().model_dump())
+        params = flatten(load_params().model_dump()) | {"model.weights": f"models/weights/{'w' * 60}.safetensors"}
         source = render_page(build_report(study, answer, params, gallery.build(study, params)))
     return describe_verdict(answer), Page(source)
 
@@ -86,7 +95,7 @@ def test_elements_are_closed_and_titled(verdict_and_page: tuple[str, Page]) -> N
     verdict, page = verdict_and_page
     assert page.source.startswith('<!doctype html>\n<html lang="en">')
     assert page.open == []
-    assert re.findall(r"<title>(.*?)</title>", page.source) == [verdict]
+    assert re.findall(r"<title>(.*?)</title>", page.source) == [verdict.replace(" %", "\N{NO-BREAK SPACE}%")]
     assert [tag for tag, _ in page.elements if tag in ("h1", "main")] == ["main", "h1"]
 
 
@@ -122,6 +131,11 @@ def test_names_are_text(page: Page) -> None:
     for name in NAMES:
         assert page.text.count(name) >= 10, name
     assert "i" not in {tag for tag, _ in page.elements}
+
+
+def test_a_percent_sign_stays_on_the_line_of_its_number(page: Page) -> None:
+    assert page.text.count("95\N{NO-BREAK SPACE}%") >= 5
+    assert not re.findall(r"\d %", page.text)
 
 
 def test_what_is_drawn_is_also_said(page: Page) -> None:

@@ -171,7 +171,7 @@ def test_files_and_terminal_say_the_same(any_report: Report) -> None:
     study = any_report.load_study()
     sentence = verdict.describe_verdict(answer_question(study, 0.02))
     assert any_report.markdown.count(f"**{sentence}**") == 1
-    assert f'<p class="verdict">{sentence}</p>' in any_report.page
+    assert f'<p class="verdict">{sentence}</p>' in any_report.page.replace("\N{NO-BREAK SPACE}", " ")
     assert sentence in any_report.printed.splitlines()[-2:]
     for arm in ARMS:
         tables = [pd.read_csv(any_report.root / f"metrics/predictions/{arm}-{trial}.csv") for trial in study.trials]

@@ -101,4 +101,4 @@ def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame, *,
         f"the z test's across photos: {format_p(difference.p)}. The textbook's methods are below, for comparison. "
         f"{others}"
     )
-    return Table(["method", "result"], rows, note=note)
+    return Table(["method", "result"], rows, names=2, note=note)
