@@ -13,6 +13,7 @@ from PIL import Image
 from stages.comparison.blocks import Card, Cards, Section, Text
 from stages.comparison.sections import gallery
 from stages.comparison.sections.gallery import (
+    build_copies,
     build_disagreements,
     build_wrong_copies,
     describe_operations,
@@ -166,6 +167,12 @@ def test_the_page_says_how_large_pictures_are_for_the_network(workspace: Path) -
     note = copies.blocks[0]
     assert isinstance(note, Text)
     assert note.text.endswith("as a square of 32 × 32 pixels.") and "no picture is larger than 320 pixels" in note.text
+
+
+@pytest.mark.parametrize(("classes", "said"), [(4, "of trial 0, each"), (6, "of the first 4 of 6 classes, each")])
+def test_the_page_says_which_classes_it_shows(classes: int, said: str, workspace: Path) -> None:
+    (note, _) = build_copies(0, *load(workspace, classes), "a square").blocks
+    assert isinstance(note, Text) and said in note.text
 
 
 def test_a_missing_photo_is_named(workspace: Path) -> None:

@@ -40,17 +40,19 @@ def build(study: Study, params: dict[str, Any]) -> list[Section]:
 def build_copies(
     trial: int, split: pd.DataFrame, copies: pd.DataFrame, network_input: str, *, online: bool = False
 ) -> Section:
-    """A few train photos of each class, each followed by its first copies, or by a sample, and their operations.
+    """A few train photos of the first classes, each followed by its first copies, or by a sample, and their operations.
 
     ``network_input``: as what the network gets them, in words.
     """
     title = "Augmented copies"
-    note = f"Train photos of trial {trial}, each with its copies and the operations applied to them, in order."
+    classes = copies["class"].nunique()
+    some = f", of the first {SOURCES} of {classes:,} classes" if classes > SOURCES else ""
+    photos = f"Train photos of trial {trial}{some}"
+    note = f"{photos}, each with its copies and the operations applied to them, in order."
     if online:
         title = "Augmented samples"
         note = (
-            f"Train photos of trial {trial}, each as the first epoch saw it, with the operations applied, in order; "
-            "every epoch draws anew."
+            f"{photos}, each as the first epoch saw it, with the operations applied, in order; every epoch draws anew."
         )
     note += (
         f" On this page no picture is larger than {THUMBNAIL} pixels; the network gets each, reduced from the file, as "
