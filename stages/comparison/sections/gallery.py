@@ -74,7 +74,7 @@ def show_copies(split: pd.DataFrame, copies: pd.DataFrame) -> list[list[Card]]:
             Card(_embed(copy), [(line, "") for line in describe_operations(json.loads(operations))])
             for copy, operations in zip(own["path"], own["operations"], strict=True)
         ]
-        rows.append([Card(_embed(path), [(Path(path).name, ""), (name, "")]), *cards])
+        rows.append([Card(_embed(path), [(f"{name}/{Path(path).name}", "")]), *cards])
     return rows
 
 
