@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ LAST = ("test_changes", "test_remote", "test_fuzz", "test_outputs")
 # how long an example takes says more about the machine's other work than about the code
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, as does then all that tests start: a shell has what runs in its background ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
