@@ -79,7 +79,9 @@ def main() -> None:
     for arm in ARMS:
         print(f"evaluate: trial {trial}, {arm}: {len(test):,} test photos, {records[arm].count_correct():,} correct")
     accuracies = [compute_accuracies(robustness, arm) for arm in ARMS]
-    map_in_forks(log, records.values(), runs.values(), accuracies)  # storing a model keeps one core busy for seconds
+    warnings = map_in_forks(log, records.values(), runs.values(), accuracies)  # a model takes a core seconds to store
+    for warning in filter(None, warnings):
+        print(warning, file=sys.stderr)
 
 
 def check_runs(runs: dict[str, TrainRecord], class_names: list[str]) -> None:
@@ -118,14 +120,13 @@ def load_trained(run: TrainRecord) -> tuple[Inputs, Predict]:
     return inputs, lambda batch: compute_softmax(predict_logits(trained, batch, run.network, device).numpy())
 
 
-def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float]) -> None:
-    """Add the results to the arm's MLflow run, or warn why they are not there."""
-    if reason := tracking.attempt(partial(log_evaluation, record, run, accuracies)):
-        print(
-            f"warning: {run.arm}, trial {run.trial} is not logged: {reason}. Once the tracking server is back, "
-            f"`dvc repro --force --single-item evaluate@{run.trial}` logs it.",
-            file=sys.stderr,
-        )
+def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float]) -> str:
+    """Add the results to the arm's MLflow run. Returns: a warning why they are not there, or nothing."""
+    reason = tracking.attempt(partial(log_evaluation, record, run, accuracies))
+    return reason and (
+        f"warning: {run.arm}, trial {run.trial} is not logged: {reason}. Once the tracking server is back, "
+        f"`dvc repro --force --single-item evaluate@{run.trial}` logs it."
+    )
 
 
 if __name__ == "__main__":
