@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from stages.cli.params import load_params
 from stages.cli.stage import parse_trial, run_stage
@@ -78,9 +79,7 @@ def main() -> None:
 
     for arm in ARMS:
         print(f"evaluate: trial {trial}, {arm}: {len(test):,} test photos, {records[arm].count_correct():,} correct")
-    accuracies = [compute_accuracies(robustness, arm) for arm in ARMS]
-    warnings = map_in_forks(log, records.values(), runs.values(), accuracies)  # a model takes a core seconds to store
-    for warning in filter(None, warnings):
+    for warning in log_both(records, runs, {arm: compute_accuracies(robustness, arm) for arm in ARMS}):
         print(warning, file=sys.stderr)
 
 
@@ -118,6 +117,19 @@ def load_trained(run: TrainRecord) -> tuple[Inputs, Predict]:
     model = load_model(get_model_dir(run.arm, run.trial), run).to(device.torch_device)
     trained, inputs = split_model(model, run.network, device)
     return inputs, lambda batch: compute_softmax(predict_logits(trained, batch, run.network, device).numpy())
+
+
+def log_both(
+    records: dict[str, EvaluationRecord], runs: dict[str, TrainRecord], accuracies: dict[str, dict[str, float]]
+) -> list[str]:
+    """Add the results of both arms to their MLflow runs, at once, as storing a model keeps a core busy for seconds.
+
+    Not so where CUDA is in use: torch.export, which stores a model, reads CUDA's random state, and no fork can.
+
+    Returns: warnings, in the order of the arms.
+    """
+    each = map if torch.cuda.is_initialized() else map_in_forks  # type: ignore[no-untyped-call]
+    return list(filter(None, each(log, records.values(), runs.values(), accuracies.values())))
 
 
 def log(record: EvaluationRecord, run: TrainRecord, accuracies: dict[str, float]) -> str:

@@ -1,5 +1,6 @@
 """Predictions on photos and copies: a row for every image, and the numbers that a direct computation gives."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from stages.model.features import Inputs
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
 from stages.model.scores import Probabilities
 from stages.photos.manifest import CopyTable, SplitTable
+from stages.runtime import workers
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, change_params
 from tests.support.records import make_machine, make_run
@@ -194,3 +196,19 @@ def test_arms_of_one_trial_from_two_machines_are_not_compared(changes: dict[str,
     evaluate.check_runs(
         {arm: run.model_copy(update={"machine": make_machine()}) for arm, run in runs.items()}, ["cats", "dogs"]
     )
+
+
+def tell(arm: str, process: int, accuracies: dict[str, float]) -> str:
+    """In place of logging: in which process it would have been."""
+    return "" if arm == "silent" else f"{arm} {os.getpid() == process}"
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_arms_are_logged_in_forks_unless_these_would_need_cuda(cuda: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: cuda)
+    monkeypatch.setattr(evaluate, "log", tell)
+    arms: dict[str, Any] = {arm: arm for arm in ("original", "augmented", "silent")}
+    processes: dict[str, Any] = dict.fromkeys(arms, os.getpid())
+    warnings = evaluate.log_both(arms, processes, {arm: {} for arm in arms})
+    assert warnings == [f"original {cuda}", f"augmented {cuda}"]
