@@ -49,7 +49,7 @@ MODULES = (
 def main() -> None:
     """Run the command; in a fork, a stage."""
     interrupted, on_interrupt = threading.Event(), signal.getsignal(signal.SIGINT)
-    if on_interrupt != signal.SIG_IGN:  # as for what a script runs in the background
+    if on_interrupt != signal.SIG_IGN:  # which it is where a script runs this in the background
         signal.signal(signal.SIGINT, lambda *_: interrupted.set())  # the command ends by it, and we with the command
     connection = wait_for_stage(sys.argv[1:])
     arguments = adopt(connection)

@@ -65,24 +65,17 @@ def render_results() -> str:
     note = (
         "Accuracy; in brackets: 95 % intervals, where nothing else is said. Majority class: the baseline of always "
         f"predicting the most common class; clearly above it: {', '.join(better)}. Cost: of all trials, "
-        f"on {describe_machines(studies)}. {warn_of_rows(studies)}"
+        f"on {describe_machine(studies)}. {warn_of_rows(studies)}"
     )
     lines = [f"| {' | '.join(map(str, cells))} |" for cells in table]
     return "\n".join(["", *lines, "", *textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
 
 
-def describe_machines(studies: dict[str, Study]) -> str:
-    """The processors that trained, and which rows on each if there are several."""
-    rows: dict[str, list[str]] = {}
-    for number, study in enumerate(studies.values(), 1):
-        (machine,) = {
-            f"{record.trained_on.threads} cores of an {record.trained_on.cpu_name}"
-            for record in study.records["original"]
-        }
-        rows.setdefault(machine, []).append(str(number))
-    if len(rows) == 1:
-        return next(iter(rows))
-    return ", ".join(f"{machine} (row {', '.join(numbers)})" for machine, numbers in rows.items())
+def describe_machine(studies: dict[str, Study]) -> str:
+    """The processor on which all of them were trained."""
+    (machine,) = {record.trained_on.cpu_name for study in studies.values() for record in study.records["original"]}
+    (threads,) = {record.trained_on.threads for study in studies.values() for record in study.records["original"]}
+    return f"{threads} cores of an {machine}"
 
 
 def warn_of_rows(studies: dict[str, Study]) -> str:
