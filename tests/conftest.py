@@ -7,6 +7,7 @@ import gc
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         results = read_results()
     assert len(results) == 4
     return results
+
+
+@pytest.fixture(scope="session")
+def preloaded() -> Iterator[dict[str, str]]:
+    """The environment of stages that start with their libraries loaded, as under `make repro`."""
+    from tests.support.preloading import preload
+
+    with preload() as environment:
+        yield environment
 
 
 @pytest.fixture

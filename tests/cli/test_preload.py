@@ -5,11 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stages.runtime.handover import ADDRESS
 from tests.conftest import ROOT
 
 PROBE = """
@@ -45,37 +46,17 @@ TRAIN = """
         print(hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest())
 """
 
-# like DVC, a program that starts stages by a shell: it tells the address, and ends with its input
-COMMAND = [
-    "sh",
-    "-c",
-    'until [ -e "$STAGES_PRELOADED.ready" ]; do sleep 0.1; done; echo "$STAGES_PRELOADED"; cat; exit 7',
-]
-
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Of a process that is ready."""
-    command = [sys.executable, "-m", "stages.cli.preload", *COMMAND]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        yield process.stdout.readline().strip()
-        process.stdin.close()
-        assert process.wait(timeout=10) == 7, "it ends as its command does"
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """Start a stage of another workspace, with the action and the preloading process's address, if any."""
+    """Start a stage of another workspace, with the action and what makes it a fork of a preloading process, if any."""
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
 
-    def start(action: str, address: str = "", **options: str) -> "subprocess.Popen[str]":
+    def start(action: str, preloaded: dict[str, str] | None = None, **options: str) -> "subprocess.Popen[str]":
         (tmp_path / "stages/probe.py").write_text(PROBE.format(action=action.strip()))
-        environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"} | options
-        environment |= {"STAGES_PRELOADED": address} if address else {}
+        environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"} | (preloaded or {}) | options
         command = [sys.executable, "-m", "stages.probe", "--trial", "3"]
         return subprocess.Popen(
             command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -97,29 +78,31 @@ def start(tmp_path: Path) -> Start:
         TRAIN,
     ],
 )
-def test_a_stage_does_the_same_as_one_that_starts_alone(start: Start, address: str, action: str) -> None:
+def test_a_stage_does_the_same_as_one_that_starts_alone(start: Start, preloaded: dict[str, str], action: str) -> None:
     alone = start(action, WORD="größe")
     expected = (*alone.communicate(timeout=60), alone.returncode)
-    forked = start(action, address, WORD="größe")
+    forked = start(action, preloaded, WORD="größe")
     assert (*forked.communicate(timeout=60), forked.returncode) == expected
 
 
-def test_libraries_are_loaded_and_our_code_is_what_is_on_disk(start: Start, address: str) -> None:
+def test_libraries_are_loaded_and_our_code_is_what_is_on_disk(start: Start, preloaded: dict[str, str]) -> None:
     loaded = "print([name in sys.modules for name in ('torch', 'mlflow', 'sklearn', 'stages.train')])"
     assert start(loaded).communicate(timeout=60)[0] == "started\n[False, False, False, False]\ncleaned up\n"
-    assert start(loaded, address).communicate(timeout=60)[0] == "started\n[True, True, True, False]\ncleaned up\n"
-    assert start("print('edited')", address).communicate(timeout=60)[0] == "started\nedited\ncleaned up\n"
+    assert start(loaded, preloaded).communicate(timeout=60)[0] == "started\n[True, True, True, False]\ncleaned up\n"
+    assert start("print('edited')", preloaded).communicate(timeout=60)[0] == "started\nedited\ncleaned up\n"
 
 
-def test_a_fault_of_ours_keeps_its_traceback(start: Start, address: str) -> None:
-    _, err = (process := start("1 / 0", address)).communicate(timeout=60)
+def test_a_fault_of_ours_keeps_its_traceback(start: Start, preloaded: dict[str, str]) -> None:
+    _, err = (process := start("1 / 0", preloaded)).communicate(timeout=60)
     assert process.returncode == 1
     assert "ZeroDivisionError" in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stage_ends_with_the_process_that_dvc_started(start: Start, address: str, number: signal.Signals) -> None:
-    with start("time.sleep(60); print('went on')", address) as process:
+def test_a_stage_ends_with_the_process_that_dvc_started(
+    start: Start, preloaded: dict[str, str], number: signal.Signals
+) -> None:
+    with start("time.sleep(60); print('went on')", preloaded) as process:
         assert process.stdout
         assert process.stdout.readline() == "started\n"
         process.send_signal(number)
@@ -127,14 +110,22 @@ def test_a_stage_ends_with_the_process_that_dvc_started(start: Start, address: s
     assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL)
 
 
-def test_a_stage_that_is_killed_is_reported(start: Start, address: str) -> None:
-    out, err = (process := start("os.kill(os.getpid(), 9)", address)).communicate(timeout=60)
+def test_a_stage_that_is_killed_is_reported(start: Start, preloaded: dict[str, str]) -> None:
+    out, err = (process := start("os.kill(os.getpid(), 9)", preloaded)).communicate(timeout=60)
     assert (out, err, process.returncode) == ("started\n", "", 137)
 
 
 def test_where_nobody_is_ready_a_stage_runs_alone(start: Start, tmp_path: Path) -> None:
-    out, err = (process := start("pass", f"{tmp_path}/socket")).communicate(timeout=60)
+    out, err = (process := start("pass", {ADDRESS: f"{tmp_path}/socket"})).communicate(timeout=60)
     assert (out, err, process.returncode) == ("started\ncleaned up\n", "", 0)
+
+
+def preload(shell: str, modules: tuple[str, ...]) -> list[str]:
+    """The command that preloads these modules alone, which takes less time than all, and runs a shell's commands."""
+    program = (
+        f"import sys; import stages.cli.preload as p; p.MODULES = {modules}; sys.argv = ['', 'sh', '-c', {shell!r}]"
+    )
+    return [sys.executable, "-c", f"{program}; p.main()"]
 
 
 INTERRUPTED = """
@@ -168,9 +159,13 @@ def test_no_stage_starts_after_a_ctrl_c_that_the_stage_before_did_not_heed(start
     (tmp_path / "stages/next.py").write_text(PROBE.format(action="pass"))
     shell = "trap : INT" + INTERRUPTED.format(workspace=tmp_path, python=sys.executable)
     shell = shell.replace("exec", "") + f"{sys.executable} -m stages.next"
-    command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
     with subprocess.Popen(
-        command, cwd=ROOT, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        preload(shell, ("json",)),
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout
         assert [process.stdout.readline() for _ in range(2)] == ["started\n", "deaf\n"]
@@ -194,21 +189,15 @@ def test_a_command_that_ends_at_once_is_not_kept_waiting() -> None:
     assert process.returncode == 5
 
 
-def test_a_library_that_cannot_be_loaded_costs_nothing_else() -> None:
-    shell = f"{sys.executable} -m stages.train --help >/dev/null; exit 6"  # a stage that would wait for them
-    program = f"import sys; import stages.cli.preload as p; sys.argv = ['', 'sh', '-c', '{shell}']; "
-    command = [sys.executable, "-c", program + "p.MODULES = ['none']; p.main()"]
-    process = subprocess.run(command, cwd=ROOT, timeout=60, check=False, capture_output=True)
-    assert (process.returncode, process.stdout, process.stderr) == (6, b"", b"")
-
-
-def test_a_stage_that_loads_torch_waits_for_the_process_that_is_loading_it(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("modules", "loaded"), [(("mlflow",), True), (("none",), False)])
+def test_a_stage_that_loads_torch_waits_for_the_process_that_is_loading_it_unless_that_fails(
+    start: Start, tmp_path: Path, modules: tuple[str, ...], loaded: bool
+) -> None:
     start("print('mlflow' in sys.modules)").communicate(timeout=60)
     (tmp_path / "stages/probe.py").rename(tmp_path / "stages/train.py")
-    shell = f"cd {tmp_path} && exec {sys.executable} -m stages.train"
-    command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
+    command = preload(f"cd {tmp_path} && exec {sys.executable} -m stages.train", modules)
     process = subprocess.run(command, cwd=ROOT, timeout=60, check=True, capture_output=True, text=True)
-    assert process.stdout == "started\nTrue\ncleaned up\n"
+    assert (process.stdout, process.stderr) == (f"started\n{loaded}\ncleaned up\n", "")
 
 
 def test_loading_the_libraries_does_not_start_cuda() -> None:

@@ -11,7 +11,7 @@ from tests.support.story import Story, play_story
 
 
 @pytest.fixture(scope="session")
-def story(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Story:
+def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Story:
     """Played by the first of pytest-xdist's workers that needs it, for all of them."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
@@ -20,6 +20,6 @@ def story(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Story:
         if not kept.exists():
             folder = make_clone(tmp_path_factory.mktemp("home") / "clone")
             with contextlib.chdir(folder):
-                kept.write_bytes(pickle.dumps(play_story(folder)))
+                kept.write_bytes(pickle.dumps(play_story(folder, request.getfixturevalue("preloaded"))))
         played: Story = pickle.loads(kept.read_bytes())
         return played

@@ -24,6 +24,7 @@ class Story:
     """A clone, and what the commands in it printed and left."""
 
     folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
     output: dict[str, str] = field(default_factory=dict)
     lock: dict[str, str] = field(default_factory=dict)
     runs: dict[str, pd.DataFrame] = field(default_factory=dict)  # of the arms
@@ -34,7 +35,7 @@ class Story:
 
     def call(self, command: str, status: int = 0) -> str:
         """Run a command in the clone, with one worker process, and return what it printed."""
-        return call(self.folder, command, status=status, LOKY_MAX_CPU_COUNT="1")
+        return call(self.folder, command, status=status, LOKY_MAX_CPU_COUNT="1", **self.environment)
 
     def play(self, name: str, command: str) -> None:
         """Run a command and keep what it printed, dvc.lock, and the runs in the store, under ``name``."""
@@ -85,11 +86,15 @@ def change_unseen(path: Path) -> None:
     assert path.stat().st_size == stat.st_size
 
 
-def play_story(folder: Path) -> Story:
-    """Run the pipeline as a user would, change params, add a trial, lose and damage files. Leaves all up to date."""
+def play_story(folder: Path, preloaded: dict[str, str]) -> Story:
+    """Run the pipeline as a user would, change params, add a trial, lose and damage files. Leaves all up to date.
+
+    Its first run is one by plain `dvc repro`; from then on stages start as under `make repro`.
+    """
     story = Story(folder)
     story.play("first", "dvc repro")
     inspect_store(story)
+    story.environment = preloaded
     story.play("again", "dvc repro")
     story.play("report again", "dvc repro --force --single-item report")
     story.output["status"] = story.call("git status --porcelain")
@@ -120,4 +125,5 @@ def play_story(folder: Path) -> Story:
     story.output["broken"] = story.call("dvc repro --force --single-item fetch", status=255)
     archive.write_bytes(photos)
     story.play("whole again", "dvc repro")
+    story.environment = {}
     return story
