@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,17 @@ import yaml
 
 from stages.comparison.statistics import LEVEL, estimate_mean
 from tests.conftest import ROOT
-from tests.support.readme import README, STUDIES, render_readme
+from tests.support.readme import BLOCK, PAGES, README, STUDIES, render_blocks
 
 TEXT = README.read_text()
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 
 
-def test_results_are_those_of_the_study() -> None:
-    assert render_readme(TEXT) == TEXT, "`make readme`"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_tables_are_those_of_the_studies(page: Path) -> None:
+    text = page.read_text()
+    assert BLOCK.search(text)
+    assert render_blocks(text) == text, "`make readme`"
 
 
 @pytest.mark.parametrize("folder", ["metrics", *(f"docs/study/{name}" for name in STUDIES)])

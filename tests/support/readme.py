@@ -1,19 +1,21 @@
-"""The results block of README.md, made from docs/study/. ``make readme`` writes it; a test compares it."""
+"""The tables of studies in README.md and docs/study/README.md. ``make readme`` writes them; a test compares them."""
 
 import re
 import textwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.comparison.answer import answer_question, compute_baseline, estimate_share
+from stages.comparison.answer import Answer, answer_question, compute_baseline, estimate_share
 from stages.comparison.format import format_estimate, format_share
 from stages.comparison.published import load_published
 from stages.comparison.sections.verdict import name_better
+from stages.comparison.statistics import Interval
 from stages.comparison.study import ARMS, Study
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs/study/README.md")
 
 
 class Row(NamedTuple):
@@ -30,12 +32,20 @@ STUDIES = {
         "1 h 40 min",
     ),
     "steps": Row("the same, `budget: steps`: both arms take {augmented}", "35 min more"),
-    "pretrained": Row("697 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained", "14 min"),
+    "pretrained-140": Row(
+        "140 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained; open after the last look",
+        "11 min",
+    ),
+    "trivialaugment-140": Row(
+        "the same with TrivialAugmentWide in place of AugLy's operations; open after the last look", "10 min more"
+    ),
+    "pretrained": Row("697 photos, the same network; settled at the last look", "14 min"),
     "trivialaugment": Row(
         "the same with TrivialAugmentWide in place of AugLy's operations; settled at the first look", "4 min more"
     ),
 }
-BLOCK = re.compile(r"(<!-- results: .*? -->\n)(.*?)(<!-- /results -->)", re.S)
+SEEDS = ("pretrained",)
+BLOCK = re.compile(r"(<!-- (\w+): made .*? -->\n)(.*?)(<!-- /\2 -->)", re.S)
 
 
 def render_results() -> str:
@@ -43,39 +53,66 @@ def render_results() -> str:
     rows: list[list[object]] = []
     better, studies = [], {}
     for name, (label, cost) in STUDIES.items():
-        study, params = load_published(ROOT / "docs/study" / name)
-        answer, studies[name] = answer_question(study, params["report.margin"], params.get("report.looks")), study
-        shares = {arm: estimate_share(study.correct[arm], study.groups) for arm in ARMS}
+        studies[name], _, answer = load_answer(name)
+        study = studies[name]
+        shares = estimate_shares(study)
         baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
         better.append(f"{name_better(shares, baseline).rsplit(' ', 1)[0]} in row {len(rows) + 1}")
-        cells: list[object] = [
-            label.format(**{arm: study.records[arm][0].steps for arm in ARMS}),
-            answer.trials,
-            answer.photos,
-        ]
-        cells += [f"{100 * baseline:.1f}", *(format_share(share) for share in shares.values())]
-        level = f" at {100 * answer.level:.4g} %" if answer.looks else ""
-        rows.append([*cells, format_estimate(answer.difference) + level, f"**{answer.verdict}**", cost])
+        question = label.format(**{arm: study.records[arm][0].steps for arm in ARMS})
+        cells = [question, answer.trials, answer.photos, f"{100 * baseline:.1f}", *map(format_share, shares.values())]
+        rows.append([*cells, *describe_answer(answer), f"{cost}, {name_processor(study).rsplit(' ', 1)[-1]}"])
     header = ["question", "trials", "photos", "majority class, %", "original, %", "augmented, %"]
-    table: list[list[object]] = [
-        [*header, "augmented − original, pp", "does it help?", "cost"],
-        ["---", *["---:"] * 6, "---", "---:"],
-        *rows,
-    ]
+    processors = sorted(set(map(name_processor, studies.values())), reverse=True)
     note = (
         "Accuracy; in brackets: 95 % intervals, where nothing else is said. Majority class: the baseline of always "
         f"predicting the most common class; clearly above it: {', '.join(better)}. Cost: of all trials, "
-        f"on {describe_machine(studies)}. {warn_of_rows(studies)}"
+        f"on two cores of an {' or an '.join(processors)}. {warn_of_rows(studies)}"
     )
-    lines = [f"| {' | '.join(map(str, cells))} |" for cells in table]
-    return "\n".join(["", *lines, "", *textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
+    table = format_table([*header, "augmented − original, pp", "does it help?", "cost"], rows)
+    return table + "\n".join([*textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
 
 
-def describe_machine(studies: dict[str, Study]) -> str:
-    """The processor on which all of them were trained."""
-    (machine,) = {record.trained_on.cpu_name for study in studies.values() for record in study.records["original"]}
-    (threads,) = {record.trained_on.threads for study in studies.values() for record in study.records["original"]}
-    return f"{threads} cores of an {machine}"
+def render_seeds() -> str:
+    """A table with the same study under other seeds, a row per seed."""
+    rows: list[list[object]] = []
+    for name in SEEDS:
+        study, params, answer = load_answer(name)
+        shares = map(format_share, estimate_shares(study).values())
+        rows.append([params["seed"], answer.trials, *shares, *describe_answer(answer)])
+    header = ["seed", "trials", "original, %", "augmented, %", "augmented − original, pp", "does it help?"]
+    return format_table(header, rows)
+
+
+def load_answer(name: str) -> tuple[Study, dict[str, Any], Answer]:
+    """A published study, its params, and what it says by them."""
+    study, params = load_published(ROOT / "docs/study" / name)
+    return study, params, answer_question(study, params["report.margin"], params.get("report.looks"))
+
+
+def estimate_shares(study: Study) -> dict[str, tuple[float, Interval]]:
+    """Of correct predictions, by arm."""
+    return {arm: estimate_share(study.correct[arm], study.groups) for arm in ARMS}
+
+
+def describe_answer(answer: Answer) -> list[str]:
+    """The difference with its interval, and the verdict."""
+    level = f" at {100 * answer.level:.4g} %" if answer.looks else ""
+    return [format_estimate(answer.difference) + level, f"**{answer.verdict}**"]
+
+
+def format_table(header: list[str], rows: list[list[object]]) -> str:
+    """In Markdown, all columns but the first aligned to the right."""
+    table: list[list[object]] = [[*header], ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(["", *(f"| {' | '.join(map(str, cells))} |" for cells in table), "", ""])
+
+
+def name_processor(study: Study) -> str:
+    """On which all of a study was trained, on two cores."""
+    ((name, threads),) = {
+        (record.trained_on.cpu_name, record.trained_on.threads) for record in study.records["original"]
+    }
+    assert threads == 2
+    return str(name)
 
 
 def warn_of_rows(studies: dict[str, Study]) -> str:
@@ -88,11 +125,12 @@ def warn_of_rows(studies: dict[str, Study]) -> str:
     )
 
 
-def render_readme(readme: str) -> str:
-    """README.md with a fresh results block."""
-    results = render_results()
-    return BLOCK.sub(lambda match: match[1] + results + match[3], readme)
+def render_blocks(text: str) -> str:
+    """README.md or docs/study/README.md with its tables as they are to be."""
+    render = {"results": render_results, "seeds": render_seeds}
+    return BLOCK.sub(lambda match: match[1] + render[match[2]]() + match[4], text)
 
 
 if __name__ == "__main__":
-    README.write_text(render_readme(README.read_text()))
+    for page in PAGES:
+        page.write_text(render_blocks(page.read_text()))
