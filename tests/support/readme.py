@@ -44,7 +44,7 @@ STUDIES = {
         "the same with TrivialAugmentWide in place of AugLy's operations; settled at the first look", "4 min more"
     ),
 }
-SEEDS = ("pretrained",)
+SEEDS = ("pretrained", "seeds/1", "seeds/2")
 BLOCK = re.compile(r"(<!-- (\w+): made .*? -->\n)(.*?)(<!-- /\2 -->)", re.S)
 
 
