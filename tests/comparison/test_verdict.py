@@ -92,6 +92,25 @@ def test_counts_of_one_trial(b: int, c: int, words: str) -> None:
     assert describe_counts(make_study(*make_pair(b, c, 28))) == (f"Of 28 test photos the augmented arm got {words}.")
 
 
+@pytest.mark.parametrize(
+    ("verdict", "low", "high", "doubted"),
+    [
+        ("helps", 0.003, 0.021, True),
+        ("helps", 0.003, 0.015, True),
+        ("helps", 0.02, 0.05, False),
+        ("hurts", -0.021, -0.003, True),
+        ("hurts", -0.05, -0.02, False),
+        ("no practical difference", -0.002, 0.02, False),
+    ],
+)
+def test_a_settled_question_needs_nothing_but_a_clear_effect_may_be_too_small_to_matter(
+    verdict: Verdict, low: float, high: float, doubted: bool
+) -> None:
+    words = describe_need(make_answer(verdict, (low + high) / 2, low, high, needed=(None, None)))
+    assert ("differences of less than 2 percentage points" in words) == doubted
+    assert bool(words) == doubted
+
+
 def test_counts_of_several_trials_show_how_far_they_differ() -> None:
     original, augmented = zip(make_pair(1, 2, 1000), make_pair(5, 0, 1000), make_pair(0, 0, 1000), strict=True)
     assert describe_counts(make_study(np.array(original), np.array(augmented))) == (
@@ -183,11 +202,6 @@ def test_needs_of_an_open_question(needed: tuple[int | None, int | None], senten
         "difference seen is the true one, or is too narrow to leave the question open."
         + (" More photos also mean larger train sets, and with them perhaps another difference." if needed[1] else "")
     )
-
-
-@pytest.mark.parametrize("verdict", ["helps", "hurts", "no practical difference"])
-def test_a_settled_question_needs_nothing(verdict: Verdict) -> None:
-    assert describe_need(make_answer(verdict, 0, 0, 0, needed=(None, None))) == ""
 
 
 def test_need_of_one_trial_names_photos_with_two_digits() -> None:

@@ -44,7 +44,7 @@ STUDIES = {
         "the same with TrivialAugmentWide in place of AugLy's operations; settled at the first look", "4 min more"
     ),
 }
-SEEDS = ("pretrained", "seeds/1", "seeds/2")
+SEEDS = ("pretrained", "seeds/1", "seeds/2", "seeds/3")
 BLOCK = re.compile(r"(<!-- (\w+): made .*? -->\n)(.*?)(<!-- /\2 -->)", re.S)
 
 
@@ -66,7 +66,7 @@ def render_results() -> str:
     note = (
         "Accuracy; in brackets: 95 % intervals, where nothing else is said. Majority class: the baseline of always "
         f"predicting the most common class; clearly above it: {', '.join(better)}. Cost: of all trials, "
-        f"on two cores of an {' or an '.join(processors)}. {warn_of_rows(studies)}"
+        f"on two cores of an {' or an '.join(processors)}. {warn_of_rows(studies)} {warn_of_seeds()}"
     )
     table = format_table([*header, "augmented − original, pp", "does it help?", "cost"], rows)
     return table + "\n".join([*textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
@@ -123,6 +123,13 @@ def warn_of_rows(studies: dict[str, Study]) -> str:
         f"Do not compare the first two rows: the second has only the first {trials} trials, in which the arms of the "
         f"first row reach {shares[0]} and {shares[1]}; the augmented models are the same."
     )
+
+
+def warn_of_seeds() -> str:
+    """What the study that was repeated with other seeds says under each of them."""
+    row = list(STUDIES).index(SEEDS[0]) + 1
+    found = [": ".join(describe_answer(load_answer(name)[2])) for name in SEEDS[1:]]
+    return f"Row {row} with [other seeds](docs/study/README.md#other-seeds): {'; '.join(found)}."
 
 
 def render_blocks(text: str) -> str:

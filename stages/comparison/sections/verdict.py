@@ -155,7 +155,7 @@ def describe_groups(study: Study) -> str:
 
 
 def describe_need(answer: Answer) -> str:
-    """What would settle a question that is open, by what the trials show; empty when it is settled."""
+    """What would settle a question that is open, by what the trials show; when settled, what is not."""
     if answer.trials == 1:
         return (
             "Another pair of models, from other initial weights, may differ the other way; only more trials show by "
@@ -164,7 +164,7 @@ def describe_need(answer: Answer) -> str:
             f"between just two models takes about {format_rough(answer.photos_needed or 0)} test photos."
         )
     if answer.verdict != "cannot tell":
-        return ""
+        return describe_doubt(answer)
     power = (
         f"Trials and photos like these find a true difference of about {100 * answer.detectable:.1f} percentage points "
         "with a probability of 80 %. "
@@ -182,6 +182,18 @@ def describe_need(answer: Answer) -> str:
         f"{power}By a rough estimate from these {answer.trials} trials, settling it takes {needed}: then the interval "
         "excludes 0, if the difference seen is the true one, or is too narrow to leave the question open."
         + (" More photos also mean larger train sets, and with them perhaps another difference." if photos else "")
+    )
+
+
+def describe_doubt(answer: Answer) -> str:
+    """That a clear effect may be too small to matter, and another seed call it so; empty where it is not so."""
+    least = min(abs(answer.difference.interval.low), abs(answer.difference.interval.high))
+    if answer.verdict not in ("helps", "hurts") or least >= answer.margin:
+        return ""
+    return (
+        f"The interval also holds differences of less than {100 * answer.margin:g} percentage points, which "
+        "`report.margin` takes for too small to matter: of such a true difference the verdict may as well be no "
+        "practical difference, with another seed."
     )
 
 
