@@ -100,7 +100,7 @@ $(READY): requirements.txt
 	@touch $@
 
 study: $(READY) ## render the published studies of docs/study/ again
-	@python -m stages.cli.study docs/study/*/
+	@python -m stages.cli.study $(dir $(wildcard docs/study/*/summary.json))
 
 readme: $(READY) ## regenerate the results table of README.md from docs/study/
 	@python -m tests.support.readme

@@ -63,14 +63,24 @@ def find_photos_needed(values: Values, margin: float, groups: Groups | None = No
 
 
 def find_detectable(values: Values, level: float = LEVEL, groups: Groups | None = None) -> float:
-    """The true difference that trials and photos like ``values`` `[T, N]` find with a probability of 80 %.
+    """The true difference that trials and photos like ``values`` `[T, N]` find with a probability of at least 80 %.
+
+    Where d is the difference, one arm alone is right on a share d of the photos at least. If always on the same ones,
+    that adds d (1 - d) / N to the variance; so d is the smallest with d² = k² (variance + d (1 - d) / N), k being the
+    reach of the interval and of the power. Without any other variance it is k² / (N + k²), after Tango.
 
     Raises ValueError as `measure_spread` does.
     """
     spread = measure_spread(values, 1, groups)
-    wide = (compute_reach(spread.freedom, level) + float(stats.t.ppf(POWER, spread.freedom))) * spread.between
-    narrow = (compute_reach(math.inf, level) + float(stats.norm.ppf(POWER))) * spread.within
-    return max(wide, narrow, float(compute_floor(np.array(spread.photos), level)))
+    wide = compute_reach(spread.freedom, level) + float(stats.t.ppf(POWER, spread.freedom))
+    narrow = compute_reach(math.inf, level) + float(stats.norm.ppf(POWER))
+    return max(_solve(wide**2, spread.between**2, spread.photos), _solve(narrow**2, spread.within**2, spread.photos))
+
+
+def _solve(square: float, variance: float, photos: float) -> float:
+    """The d above 0 with d² = ``square`` (``variance`` + d (1 - d) / ``photos``)."""
+    share = square / photos
+    return (share + math.sqrt(share**2 + 4 * (1 + share) * square * variance)) / (2 * (1 + share))
 
 
 def _measure(values: Values, groups: Groups | None) -> tuple[Variance, float, Floats]:

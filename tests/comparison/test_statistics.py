@@ -13,7 +13,13 @@ from scipy import stats
 
 from stages.comparison import one_trial
 from stages.comparison.one_trial import compute_mcnemar_midp, compute_tango_interval, compute_wilson_interval
-from stages.comparison.power import compute_power, find_pairs_needed, find_photos_needed, find_trials_needed
+from stages.comparison.power import (
+    compute_power,
+    find_detectable,
+    find_pairs_needed,
+    find_photos_needed,
+    find_trials_needed,
+)
 from stages.comparison.statistics import (
     Interval,
     Values,
@@ -443,6 +449,23 @@ def test_nothing_is_enough_where_no_number_would_be() -> None:
     assert find_photos_needed(nothing, 0.02) == 390  # 1.96² / (380 + 1.96²) is just above 0.01
     apart = np.where(np.isnan(nothing), np.nan, np.array([[-0.5], [0.5], [0.0], [-0.3], [0.3]]))
     assert find_photos_needed(apart, 0.02) is None  # trials that differ so much need more trials
+
+
+@pytest.mark.parametrize(
+    ("trials", "photos", "noise", "always"),
+    [(20, 140, 0.0, True), (20, 140, 0.02, True), (10, 140, 0.1, True), (5, 140, 0.02, False), (5, 697, 0.01, False)],
+)
+def test_a_detectable_difference_is_found(trials: int, photos: int, noise: float, always: bool) -> None:
+    """As large as studies without a difference say; ``always``: the same photos gain whenever they are tested."""
+    rng = np.random.default_rng(0)
+    chances = (noise, 1 - 2 * noise, noise)
+    difference = np.median([find_detectable(make_folds(trials, photos, rng, chances)) for _ in range(20)])
+    found = 0
+    for _ in range(150):
+        values = make_folds(trials, photos, rng, chances)
+        gains = rng.random((1 if always else trials, photos)) < difference
+        found += estimate_mean(np.where(np.isfinite(values) & gains, 1.0, values)).interval.low > 0
+    assert found >= 100, "of 120; fewer than 100 have a chance of 0.0001"
 
 
 @pytest.mark.parametrize(

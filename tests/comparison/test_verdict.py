@@ -189,17 +189,18 @@ def test_the_verdict_of_several_trials_says_what_it_is_about(trials: int, said: 
     [
         (
             (1200, 12345),
-            "at least about 1,200 trials on these photos or 5 trials with 12,000 photos",
+            "at least about 1,200 trials on these photos or 5 trials with about 12,000 photos",
         ),
         ((9, None), "at least about 9 trials on these photos"),
-        ((None, 700), "at least about 5 trials with 700 photos"),
+        ((None, 700), "5 trials with about 700 photos"),
         ((None, None), "both more trials and more photos"),
     ],
 )
 def test_needs_of_an_open_question(needed: tuple[int | None, int | None], sentence: str) -> None:
     assert describe_need(make_answer("cannot tell", 0.01, -0.03, 0.05, needed=needed)) == (
         f"By a rough estimate from these 5 trials, settling it takes {sentence}: then the interval excludes 0, if the "
-        "difference seen is the true one, or is too narrow to leave the question open."
+        "difference seen is the true one, or is too narrow to leave the question open; fewer are enough where the true "
+        "difference is near 0."
         + (" More photos also mean larger train sets, and with them perhaps another difference." if needed[1] else "")
     )
 

@@ -51,21 +51,23 @@ BLOCK = re.compile(r"(<!-- (\w+): made .*? -->\n)(.*?)(<!-- /\2 -->)", re.S)
 def render_results() -> str:
     """A table with a row per study, and how to read it."""
     rows: list[list[object]] = []
-    better, studies = [], {}
+    studies: dict[str, Study] = {}
+    better: dict[str, list[str]] = {}
     for name, (label, cost) in STUDIES.items():
         studies[name], _, answer = load_answer(name)
         study = studies[name]
         shares = estimate_shares(study)
         baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
-        better.append(f"{name_better(shares, baseline).rsplit(' ', 1)[0]} in row {len(rows) + 1}")
+        better.setdefault(name_better(shares, baseline).rsplit(" ", 1)[0], []).append(f"{len(rows) + 1}")
         question = label.format(**{arm: study.records[arm][0].steps for arm in ARMS})
         cells = [question, answer.trials, answer.photos, f"{100 * baseline:.1f}", *map(format_share, shares.values())]
         rows.append([*cells, *describe_answer(answer), f"{cost}, {name_processor(study).rsplit(' ', 1)[-1]}"])
     header = ["question", "trials", "photos", "majority class, %", "original, %", "augmented, %"]
     processors = sorted(set(map(name_processor, studies.values())), reverse=True)
+    above = "; ".join(f"{arms} in rows {', '.join(numbers)}" for arms, numbers in better.items())
     note = (
-        "Accuracy; in brackets: 95 % intervals, where nothing else is said. Majority class: the baseline of always "
-        f"predicting the most common class; clearly above it: {', '.join(better)}. Cost: of all trials, "
+        "Accuracy; in brackets: 95 % intervals, unless stated otherwise. Majority class: the baseline of always "
+        f"predicting the most common class; clearly above it: {above}. Cost: of all trials, "
         f"on two cores of an {' or an '.join(processors)}. {warn_of_rows(studies)} {warn_of_seeds()}"
     )
     table = format_table([*header, "augmented − original, pp", "does it help?", "cost"], rows)
@@ -128,7 +130,10 @@ def warn_of_rows(studies: dict[str, Study]) -> str:
 def warn_of_seeds() -> str:
     """What the study that was repeated with other seeds says under each of them."""
     row = list(STUDIES).index(SEEDS[0]) + 1
-    found = [": ".join(describe_answer(load_answer(name)[2])) for name in SEEDS[1:]]
+    found = []
+    for name in SEEDS[1:]:
+        _, params, answer = load_answer(name)
+        found.append(f"seed {params['seed']}: {', '.join(describe_answer(answer))}")
     return f"Row {row} with [other seeds](docs/study/README.md#other-seeds): {'; '.join(found)}."
 
 

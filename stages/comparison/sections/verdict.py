@@ -167,20 +167,22 @@ def describe_need(answer: Answer) -> str:
         return describe_doubt(answer)
     power = (
         f"Trials and photos like these find a true difference of about {100 * answer.detectable:.1f} percentage points "
-        "with a probability of 80 %. "
+        "with a probability of 80 % or more. "
         if answer.detectable
         else ""
     )
     if len(answer.looks) < len(answer.plan):
         more = answer.plan[len(answer.looks)]
         return f"{power}The next look is planned after {more} trials: `make settle` runs them."
-    trials = f"{answer.trials_needed:,} trials on these photos" if answer.trials_needed else ""
-    photos = f"{answer.trials} trials with {format_rough(answer.photos_needed)} photos" if answer.photos_needed else ""
-    needed = " or ".join(filter(None, [trials, photos]))
-    needed = f"at least about {needed}" if needed else "both more trials and more photos"
+    trials = f"at least about {answer.trials_needed:,} trials on these photos" if answer.trials_needed else ""
+    photos = (
+        f"{answer.trials} trials with about {format_rough(answer.photos_needed)} photos" if answer.photos_needed else ""
+    )
+    needed = " or ".join(filter(None, [trials, photos])) or "both more trials and more photos"
     return (
         f"{power}By a rough estimate from these {answer.trials} trials, settling it takes {needed}: then the interval "
-        "excludes 0, if the difference seen is the true one, or is too narrow to leave the question open."
+        "excludes 0, if the difference seen is the true one, or is too narrow to leave the question open; fewer are "
+        "enough where the true difference is near 0."
         + (" More photos also mean larger train sets, and with them perhaps another difference." if photos else "")
     )
 
