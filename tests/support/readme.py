@@ -32,6 +32,11 @@ STUDIES = {
         "1 h 40 min",
     ),
     "steps": Row("the same, `budget: steps`: both arms take {augmented}", "35 min more"),
+    "random-697": Row(
+        "697 photos at 64 x 64 pixels, RegNetX-200MF from random weights, `budget: steps`: both arms take {augmented}; "
+        "open after the last look",
+        "50 min",
+    ),
     "pretrained-140": Row(
         "140 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained; open after the last look",
         "11 min",
