@@ -59,7 +59,7 @@ class Answer:
     """``difference``: in accuracy, augmented less original; of one trial it is about its two models only.
 
     ``photos``: distinct test photos. ``trials_needed``, ``photos_needed``: what would settle an open question.
-    ``detectable``: the true difference that would be found with a probability of 80 % or more; of one trial None.
+    ``detectable``: the true difference that would be found with a probability of about 80 % or more; of one trial None.
     ``plan``: the numbers of trials at which looks are planned, empty without a plan; ``looks``: those taken.
     """
 

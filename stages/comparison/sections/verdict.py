@@ -167,7 +167,7 @@ def describe_need(answer: Answer) -> str:
         return describe_doubt(answer)
     power = (
         f"Trials and photos like these find a true difference of about {100 * answer.detectable:.1f} percentage points "
-        "with a probability of 80 % or more. "
+        "with a probability of about 80 % or more. "
         if answer.detectable
         else ""
     )
