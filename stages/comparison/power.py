@@ -63,7 +63,7 @@ def find_photos_needed(values: Values, margin: float, groups: Groups | None = No
 
 
 def find_detectable(values: Values, level: float = LEVEL, groups: Groups | None = None) -> float:
-    """The true difference that trials and photos like ``values`` `[T, N]` find with a probability of about 80 % or more.
+    """The true difference that trials like ``values`` `[T, N]` find with a probability of about 80 % or more.
 
     Where d is the difference, one arm alone is right on a share d of the photos at least. If always on the same ones,
     that adds d (1 - d) / N to the variance; so d is the smallest with d² = k² (variance + d (1 - d) / N), k being the
