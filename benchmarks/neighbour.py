@@ -9,19 +9,17 @@ Command  python -m benchmarks.neighbour [--rounds 3] [NAME=VALUE ...]   (3 round
 """
 
 import argparse
-import math
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from statistics import median
 
 import stages.runtime  # noqa: F401 - before torch is loaded
+from benchmarks.processes import start_busy
 
-STEPS, BATCH, SIZE = 2, 32, 224  # ResNet-50 as in params.yaml
+STEPS = 2
 BARS = {"alone": 0.95, "busy process": 0.40, "two at once": 0.60}
 SETTINGS = {
     # what libgomp does where nothing is set: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
@@ -91,16 +89,6 @@ def compare(rates: list[float], others: list[float]) -> float:
 
 
 @contextmanager
-def start_busy() -> Iterator[None]:
-    """A process that only counts."""
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
-        try:
-            yield
-        finally:
-            busy.kill()
-
-
-@contextmanager
 def start_worker(setting: dict[str, str]) -> Iterator[Worker]:
     """A training that has warmed up, and waits."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))} | setting
@@ -128,21 +116,19 @@ def read_result(worker: Worker) -> tuple[float, str, str]:
 
 def train() -> None:
     """Train an epoch of `STEPS` steps for every line on stdin."""
-    import numpy as np
-    import torch
+    from torch import nn
 
+    from benchmarks.loop import open_trainer
     from stages.model import device
-    from stages.model.dataset import Examples
     from stages.model.device import make_deterministic, select_device, set_threads
-    from stages.model.network import build_model, compute_weights_sha256, describe_network
-    from stages.model.params import ModelParams
-    from stages.training.checkpoints import Checkpoints, Stop
-    from stages.training.loop import Trainer, TrainSpec
-    from stages.training.params import TrainParams
+    from stages.model.network import compute_weights_sha256
 
     class Log:
+        def __init__(self, model: nn.Module) -> None:
+            self.model = model
+
         def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-            rate, digest = metrics["train/images_per_second"], compute_weights_sha256(model)
+            rate, digest = metrics["train/images_per_second"], compute_weights_sha256(self.model)
             print("result", rate, epoch, digest, flush=True)
             if not sys.stdin.readline():
                 sys.exit()
@@ -154,30 +140,9 @@ def train() -> None:
     set_threads(int(os.environ.get("THREADS", "0")) or None)
     if os.environ.get("TURNS") == "0":
         device.Device.take_turn = lambda self: nullcontext()  # type: ignore[method-assign]
-    pixels = np.random.default_rng(0).integers(0, 256, (STEPS * BATCH, 3, SIZE, SIZE), dtype=np.uint8)
-    images = Examples(torch.from_numpy(pixels), torch.arange(STEPS * BATCH) % 2)
-    test = Examples(images.inputs[:2], images.targets[:2])
-    epochs = 10**6  # ends with stdin
-    params = TrainParams(
-        budget="epochs",
-        epochs=epochs,
-        batch_size=BATCH,
-        optimizer="adam",
-        learning_rate=0.001,
-        schedule="constant",
-        weight_decay=0.0,
-        label_smoothing=0.0,
-        precision="auto",
-        threads=None,
-        checkpoint_every=epochs,
-    )
-    labs = ModelParams(name="resnet50", weights=None, freeze="none", image_size=SIZE, normalization=None)
-    network = describe_network(labs)
-    model = build_model(network, 2, seed=0)
-    sys.stdin.readline()
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder), Stop(), seconds=math.inf)  # none: a save would be part of the time
-        Trainer(model, TrainSpec(images, test, 1, network, params, 0, select_device("auto")), checkpoints).run(Log())
+    with open_trainer(select_device("auto"), STEPS, epochs=10**6) as trainer:  # ends with stdin
+        sys.stdin.readline()
+        trainer.run(Log(trainer.model))
 
 
 if __name__ == "__main__":

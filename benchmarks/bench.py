@@ -1,0 +1,79 @@
+"""How fast the product is, against what people run today: one table, of whole processes measured in turn.
+
+The photos are those in data/downloads/, else those that fetch finds. A figure is a median with its range over the
+rounds; a ratio is the median of the rounds' ratios. docs/bench.json keeps the rows, so that the next run on such a
+machine shows what became worse; docs/bench.md is the table.
+
+Command  make bench                      (3 rounds: about an hour on 2 cores)
+         python -m benchmarks.bench [--rounds 3] [--only PART ...] [--busy] [--timm FOLDER] [--torchvision FOLDER]
+         FOLDER is a checkout of pytorch-image-models, or of vision: their train scripts are in no package
+"""
+
+import argparse
+import platform
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+from joblib import cpu_count
+
+from benchmarks.parts import augmentation, convolutions, growth, pipeline, training
+from benchmarks.processes import start_busy
+from benchmarks.table import Row, load_results, render_table, save_rows
+from benchmarks.workspace import ROOT, Workspace, make_workspace
+from stages.model.device import select_device
+
+DOCS = ROOT / "docs"
+
+
+def main() -> None:
+    """Measure, print the table, and keep it."""
+    args = parse_args()
+    scripts = training.Scripts(args.timm, args.torchvision)
+    parts: dict[str, Callable[[Workspace], list[Row]]] = {
+        "training": partial(training.measure, rounds=args.rounds, scripts=scripts),
+        "convolutions": partial(convolutions.measure, rounds=args.rounds),
+        "augmentation": partial(augmentation.measure, rounds=args.rounds),
+        "pipeline": partial(pipeline.measure, rounds=args.rounds),
+        "growth": partial(growth.measure, numbers=args.photos),
+    }
+    rows = []
+    with start_busy() if args.busy else nullcontext():
+        for name in args.only or parts:
+            with tempfile.TemporaryDirectory() as folder:
+                rows += parts[name](make_workspace(Path(folder) / "workspace"))
+    machine = describe_machine(args.busy)
+    table = render_table(rows, load_results(DOCS / "bench.json", machine))
+    print(f"\n{machine}\n\n{table}")
+    if not args.only:
+        save_rows(rows, machine, DOCS / "bench.json")
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=["training", "convolutions", "augmentation", "pipeline", "growth"])
+    parser.add_argument("--busy", action="store_true", help="beside a busy process")
+    parser.add_argument("--photos", type=int, nargs="+", default=[1_000, 10_000], help="how many, for growth")
+    parser.add_argument("--timm", type=Path)
+    parser.add_argument("--torchvision", type=Path)
+    return parser.parse_args()
+
+
+def describe_machine(busy: bool) -> str:
+    """What the figures depend on."""
+    import torch
+
+    device = select_device("auto")
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    beside = ", beside a busy process" if busy else ""
+    return (
+        f"{name}, {torch.cpu.get_capabilities().get('cpu_name', '')}, {cpu_count()} cores, {device.precision}{beside}"
+    )
+
+
+if __name__ == "__main__":
+    main()

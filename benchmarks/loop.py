@@ -1,0 +1,47 @@
+"""The product's own training loop on made-up pixels, as params.yaml has it."""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.model.dataset import Examples
+from stages.model.device import Device
+from stages.model.network import build_model, describe_network
+from stages.model.params import ModelParams
+from stages.training.checkpoints import Checkpoints, Stop
+from stages.training.loop import Trainer, TrainSpec
+from stages.training.params import TrainParams
+
+BATCH, SIZE = 32, 224
+
+
+@contextmanager
+def open_trainer(device: Device, steps: int, epochs: int = 1) -> Iterator[Trainer]:
+    """Trains ResNet-50 for ``epochs`` of ``steps`` steps, without checkpoints: a save would be part of the time."""
+    pixels = np.random.default_rng(0).integers(0, 256, (steps * BATCH, 3, SIZE, SIZE), dtype=np.uint8)
+    images = Examples(torch.from_numpy(pixels), torch.arange(steps * BATCH) % 2)
+    test = Examples(images.inputs[:2], images.targets[:2])
+    params = TrainParams(
+        budget="epochs",
+        epochs=epochs,
+        batch_size=BATCH,
+        optimizer="adam",
+        learning_rate=0.001,
+        schedule="constant",
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        precision="auto",
+        threads=None,
+        checkpoint_every=epochs,
+    )
+    labs = ModelParams(name="resnet50", weights=None, freeze="none", image_size=SIZE, normalization=None)
+    network = describe_network(labs)
+    model = build_model(network, 2, seed=0).to(device.torch_device)
+    spec = TrainSpec(images, test, 1, network, params, 0, device)
+    with tempfile.TemporaryDirectory() as folder:
+        yield Trainer(model, spec, Checkpoints(Path(folder), Stop(), seconds=math.inf))

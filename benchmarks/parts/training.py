@@ -1,0 +1,101 @@
+"""Training ResNet-50 on the photos of trial 0: the stage, against the plain protocol and what timm and torchvision run.
+
+Whole processes, in turn, on the same photos at 224 px, with batches of 32, tested after every epoch.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+
+from benchmarks.processes import Usage, alternate
+from benchmarks.table import Row
+from benchmarks.workspace import ROOT, Workspace
+from stages.model.device import select_device
+
+EPOCHS = 10
+PLAIN = "the plain protocol"
+PLAIN_BAR = 3.0  # times the images per CPU-second of the plain protocol
+STAGE = "python -m stages.train --arm original --trial 0 --budget data/budget/0.json data/split/0.csv"
+
+
+@dataclass(frozen=True)
+class Scripts:
+    """Checkouts of other libraries' repositories, whose train scripts no package holds; None: not compared with."""
+
+    timm: Path | None = None
+    torchvision: Path | None = None
+
+
+def measure(workspace: Workspace, rounds: int, scripts: Scripts) -> list[Row]:
+    """Images/s, images per CPU-second, and memory."""
+    workspace.change_params({"model.image_size": 224, "train.epochs": EPOCHS, "train.checkpoint_every": EPOCHS})
+    workspace.run("dvc", "repro", "--quiet", "augment@0")
+    photos = link_photos(workspace)
+    commands = {"stage": workspace.plan(*STAGE.split())} | plan_others(workspace, photos, scripts)
+    used = alternate(commands, rounds)
+    split = workspace.load_split()
+    return compare(used, EPOCHS * int((split["split"] == "train").sum()))
+
+
+def compare(used: dict[str, list[Usage]], images: int) -> list[Row]:
+    """A row per figure and other protocol. images: what each process trained on."""
+    rows = []
+    ours, *others = used.items()
+    for name, theirs in others:
+        what = f"stage against {name}"
+        pairs = [ours[1], theirs]
+        wall, cpu = (
+            [[images / cost(usage) for usage in usages] for usages in pairs]
+            for cost in (attrgetter("wall_s"), attrgetter("cpu_s"))
+        )
+        memory = [[usage.peak_mib for usage in usages] for usages in pairs]
+        bar = PLAIN_BAR if name == PLAIN else None
+        rows += [
+            Row("training", what, "images/s", wall[0], wall[1]),
+            Row("training", what, "images per CPU second", cpu[0], cpu[1], bar=bar),
+            Row("training", f"{what}, memory", "MiB", memory[0], memory[1], more_is_better=False),
+        ]
+    return rows
+
+
+def plan_others(workspace: Workspace, photos: Path, scripts: Scripts) -> dict[str, Callable[[], Usage]]:
+    """The other protocols, by name, with the settings that were fastest on a CPU, or on a GPU where there is one."""
+    plain = str(ROOT / "benchmarks/baselines/training.py")
+    others: dict[str, Callable[[], Usage]] = {
+        PLAIN: workspace.plan("python", plain, str(photos), "--epochs", str(EPOCHS))
+    }
+    device = select_device("auto")
+    on = device.torch_device.type
+    if scripts.timm:
+        half = ["--amp", "--amp-dtype", "bfloat16"] if device.precision == "bf16" else []
+        options = (
+            f"--data-dir {photos} --train-split train --val-split val --model resnet50 --num-classes 2 --device {on} "
+            f"--channels-last --no-aug --img-size 224 --batch-size 32 --workers 2 --opt adam --lr 0.001 --sched none "
+            f"--epochs {EPOCHS} --warmup-epochs 0 --checkpoint-hist 1 --output {photos / 'timm'}"
+        ).split()
+        others["timm's script"] = workspace.plan(
+            "python", str(scripts.timm / "train.py"), *options, *half, PYTHONPATH=str(scripts.timm)
+        )
+    if scripts.torchvision:
+        folder = scripts.torchvision / "references/classification"
+        options = (
+            f"--data-path {photos} --model resnet50 --device {on} --batch-size 32 --workers 2 --opt adamw --lr 0.001 "
+            f"--epochs {EPOCHS} --train-crop-size 224 --val-resize-size 224 --output-dir {photos / 'torchvision'}"
+        ).split()
+        half = ["--amp"] if on == "cuda" else []
+        others["torchvision's script"] = workspace.plan(
+            sys.executable, str(folder / "train.py"), *options, *half, PYTHONPATH=str(folder)
+        )
+    return others
+
+
+def link_photos(workspace: Workspace) -> Path:
+    """The photos of trial 0 in the layout that train scripts read: train/ and val/, with a folder per class."""
+    folder = workspace.folder / "data/folders"
+    for side, name, path in workspace.load_split()[["split", "class", "path"]].itertuples(index=False):
+        link = folder / {"train": "train", "test": "val"}[side] / name / Path(path).name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(workspace.folder / path)
+    return folder

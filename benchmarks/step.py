@@ -1,0 +1,84 @@
+"""One training step of ResNet-50, as params.yaml has it, and a matrix product in the same type.
+
+Command  python -m benchmarks.step   prints JSON
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median
+
+import stages.runtime  # noqa: F401 - before torch is loaded
+
+REPEATS = 4
+SIDE = 4096  # of the matrices
+
+
+@dataclass(frozen=True)
+class Measured:
+    """product_flops, step_flops: floating-point operations/s. convolutions: their share of a step's time."""
+
+    product_flops: float
+    step_flops: float
+    convolutions: float
+
+
+def main() -> None:
+    """Measure, and print."""
+    import numpy as np
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.loop import BATCH, open_trainer
+    from stages.model.device import make_deterministic, select_device, set_threads
+
+    make_deterministic()
+    set_threads(None)
+    device = select_device("auto")
+    with open_trainer(device, steps=1) as trainer:
+        trainer.model.train()
+        train, batch = trainer.spec.train, np.arange(BATCH)
+        step = partial(trainer._take_step, next(train.read_batches(1, [batch])), train.targets[batch])
+        with FlopCounterMode(display=False) as counter:
+            step()
+        step_s = measure_seconds(step)
+        convolutions = measure_convolutions(step)
+    dtype = torch.bfloat16 if device.precision == "bf16" else torch.float32
+    matrices = (torch.randn(SIDE, SIDE, device=device.torch_device, dtype=dtype) for _ in range(2))
+    product_s = measure_seconds(partial(torch.matmul, *matrices))
+    measured = Measured(2 * SIDE**3 / product_s, counter.get_total_flops() / step_s, convolutions)
+    print(json.dumps(asdict(measured)))
+
+
+def measure_convolutions(step: Callable[[], object]) -> float:
+    """The share of a step's time that convolutions take, forward and backward."""
+    import torch
+    from torch.profiler import DeviceType, ProfilerActivity, profile
+
+    on_gpu = torch.cuda.is_available()
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiler:
+        for _ in range(REPEATS):
+            step()
+    operators = [event for event in profiler.key_averages() if event.device_type == DeviceType.CPU]
+    times = {event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in operators}
+    return float(sum(seconds for name, seconds in times.items() if "conv" in name) / sum(times.values()))
+
+
+def measure_seconds(action: Callable[[], object]) -> float:
+    """Seconds of an action, the median of `REPEATS` after one that does not count."""
+    import torch
+
+    seconds = []
+    for _ in range(REPEATS + 1):
+        started = time.perf_counter()
+        action()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[1:])
+
+
+if __name__ == "__main__":
+    main()

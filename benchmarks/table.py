@@ -1,0 +1,90 @@
+"""The table of `make bench`: its rows, kept as JSON beside the page so that a regression shows."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+TOLERANCE = 0.1  # of a ratio: less is noise on a shared machine
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measurement, round by round, and what it is compared with in the same rounds.
+
+    bar: for the ratio to ``others``, or where there are none for the values themselves. more_is_better: whether the
+    bar is a lower bound.
+    """
+
+    part: str
+    what: str
+    unit: str
+    values: list[float]
+    others: list[float] | None = None
+    bar: float | None = None
+    more_is_better: bool = True
+
+    @property
+    def result(self) -> float:
+        """The median of the rounds' ratios, or of the values."""
+        if self.others is None:
+            return median(self.values)
+        return median(value / other for value, other in zip(self.values, self.others, strict=True))
+
+    @property
+    def met(self) -> bool:
+        """Whether the result is within the bar."""
+        return self.bar is None or (self.result >= self.bar if self.more_is_better else self.result <= self.bar)
+
+
+def render_table(rows: Sequence[Row], before: dict[str, float]) -> str:
+    """The rows as a Markdown table. ``before``: results of an earlier run, by name."""
+    lines = ["| part | what | here | compared with | ratio | bar | before |", "|---|---|---:|---:|---:|---:|---:|"]
+    for row in rows:
+        ratio = "" if row.others is None else f"{row.result:.2f}"
+        others = "" if row.others is None else describe(row.others)
+        bar = (
+            ""
+            if row.bar is None
+            else f"{'≥' if row.more_is_better else '≤'} {row.bar:g}{'' if row.met else ' **missed**'}"
+        )
+        earlier = before.get(name_row(row))
+        cell = "" if earlier is None else f"{earlier:.3g}{' **worse**' if is_worse(row, earlier) else ''}"
+        lines.append(
+            f"| {row.part} | {row.what} | {describe(row.values)} {row.unit} | {others} | {ratio} | {bar} | {cell} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def describe(values: Sequence[float]) -> str:
+    """Median and range."""
+    if len(values) == 1:
+        return f"{values[0]:.3g}"
+    return f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+def is_worse(row: Row, before: float) -> bool:
+    """Whether the result is worse than it was, by more than noise."""
+    change = row.result / before - 1
+    return (-change if row.more_is_better else change) > TOLERANCE
+
+
+def name_row(row: Row) -> str:
+    """What identifies a row in another run."""
+    return f"{row.part}: {row.what}, {row.unit}"
+
+
+def save_rows(rows: Sequence[Row], machine: str, path: Path) -> None:
+    """Keep rows for the next run, and for readers."""
+    path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+def load_results(path: Path, machine: str) -> dict[str, float]:
+    """The results of the run that is kept, by name; none where it was on another machine."""
+    if not path.exists():
+        return {}
+    kept = json.loads(path.read_text())
+    if kept["machine"] != machine:
+        return {}
+    return {name_row(row): row.result for row in (Row(**fields) for fields in kept["rows"])}
