@@ -5,7 +5,7 @@ Reads   params trials, report, and for these trials only: data/split/, data/augm
         metrics/quarantine.csv, data/raw/
 Writes  metrics/comparison.json: the verdict and a few numbers, for `dvc metrics diff`
         metrics/report.md, metrics/figures/*.png, metrics/classes.csv: for git
-        metrics/looks.json: after how many trials this was done before; kept from one run to the next
+        metrics/looks.json: of which trials this was done before; kept from one run to the next
         metrics/report.html: one file with everything; it shows photographs, so it stays out of git
         one MLflow run of the comparison
 Command python -m stages.report   (about 5 seconds)
@@ -24,7 +24,7 @@ from stages.cli.params import load_params
 from stages.cli.stage import run_stage
 from stages.comparison.answer import answer_question, compute_comparison
 from stages.comparison.format import format_signed
-from stages.comparison.history import LOOKS, describe_history, identify_question, load_history
+from stages.comparison.history import LOOKS, SeenLook, describe_history, identify_question, load_history
 from stages.comparison.page import Report, build_report, save_report
 from stages.comparison.sections import gallery
 from stages.comparison.sections.scores import list_classes
@@ -43,9 +43,10 @@ def main() -> None:
     answer = answer_question(study, params.report.margin, params.report.looks)
     dotted = flatten(params.model_dump())
     question = identify_question(study, dotted)
-    history = load_history(LOOKS).add(question, answer.trials, params.report.looks)
-    seen = describe_history(history.questions.get(question, []))
-    report = build_report(study, answer, dotted, gallery.build(study, dotted), seen)
+    look = SeenLook(trials=params.trials, plan=params.report.looks, margin=params.report.margin)
+    history = load_history(LOOKS).add(question, look)
+    caveats = describe_history(history.questions.get(question, []))
+    report = build_report(study, answer, dotted, gallery.build(study, dotted), caveats)
     comparison = compute_comparison(study, answer)
     save_report(report, MARKDOWN, PAGE, METRICS / "figures")
     write_bytes(CLASSES, list_classes(study).to_csv(index=False, lineterminator="\n").encode())

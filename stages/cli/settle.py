@@ -51,10 +51,11 @@ def main() -> None:
         set_trials(extend_trials(before, look))
         stale = find_stale()
         new = len(stale)
-        training = measure_training(stale) if new and seconds is None else None
+        done = [trial for trial in load_params().trials if f"{trial}" not in stale]
+        training = measure_training(done[:1]) if new and seconds is None else None
         print(announce(looks, look, new, seconds, training), flush=True)
         left = deadline - time.monotonic()
-        if seconds is not None and new * seconds > left:
+        if new * (seconds or training or 0.0) > left:
             set_trials(before)
             print(f"It does not fit into what is left of the budget, {format_duration(max(left, 0))}. {GO_ON}")
             return
@@ -71,14 +72,16 @@ def main() -> None:
 
 
 def conclude(result: str) -> None:
-    """Print how it ended and, under it, that the plan came too late for its error rate, if it did."""
+    """Print how it ended, how long that took, and that the plan came too late for its error rate, if it did."""
     from stages.comparison.history import LOOKS, describe_history, identify_question, load_history  # slow to import
     from stages.comparison.study import load_study
 
     params = load_params()
     question = identify_question(load_study(params.trials), flatten(params.model_dump()))
-    late = describe_history(load_history(LOOKS).questions.get(question, []))
-    print("\n" + "\n".join(filter(None, [result, late])))
+    caveats = describe_history(load_history(LOOKS).questions.get(question, []))
+    seconds = measure_training(params.trials)
+    spent = f"The {2 * len(params.trials)} trainings took {format_duration(seconds)}." if seconds else ""
+    print("\n" + "\n".join(filter(None, [result, spent, caveats.looks, caveats.margin])))
 
 
 GO_ON = "`make settle` goes on where it was; BUDGET=2h gives it two hours."
@@ -142,15 +145,13 @@ def find_stale() -> set[str]:
         raise UserError("DVC cannot say what there is to do. Fix what it says above, then run again.") from error
 
 
-def measure_training(stale: set[str]) -> float | None:
-    """How many seconds both arms of a trial that is not ``stale`` were trained; None without one, or if not tracked."""
-    trial = next((trial for trial in load_params().trials if f"{trial}" not in stale), None)
-    if trial is None:
-        return None
+def measure_training(trials: list[int]) -> float | None:
+    """How many seconds both arms of these trials were trained; None where MLflow has not seen all of it."""
     from stages.tracking.runs import find_duration  # slow to import
 
-    original, augmented = find_duration("original", trial), find_duration("augmented", trial)
-    return None if original is None or augmented is None else original + augmented
+    seconds = [find_duration(arm, trial) for trial in trials for arm in ("original", "augmented")]
+    known = [duration for duration in seconds if duration is not None]
+    return sum(known) if known and len(known) == len(seconds) else None
 
 
 def announce(looks: list[int], look: int, new: int, seconds: float | None, training: float | None = None) -> str:
@@ -160,6 +161,8 @@ def announce(looks: list[int], look: int, new: int, seconds: float | None, train
         cost = f", about {format_duration(new * seconds)}"
     elif training:
         cost = f", about {format_duration(new * training)} of training"
+    elif new:
+        cost = "; what a trial takes is known when one is done"
     work = f"{new} to run{cost}" if new else "all of them run already"
     return f"\nLook {looks.index(look) + 1} of {len(looks)}: {look} trials, {work}."
 

@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.comparison.looks import Look, take_looks
+from stages.comparison.looks import Look, compute_levels, take_looks
 from stages.comparison.one_trial import (
     compute_design_effect,
     compute_mcnemar_midp,
     compute_tango_interval,
     compute_wilson_interval,
 )
-from stages.comparison.power import find_detectable, find_pairs_needed, find_photos_needed, find_trials_needed
+from stages.comparison.power import (
+    count_least_photos,
+    find_detectable,
+    find_pairs_needed,
+    find_photos_needed,
+    find_trials_needed,
+)
 from stages.comparison.statistics import (
     LEVEL,
     Estimate,
@@ -59,7 +65,8 @@ class Answer:
     """``difference``: in accuracy, augmented less original; of one trial it is about its two models only.
 
     ``photos``: distinct test photos. ``trials_needed``, ``photos_needed``: what would settle an open question.
-    ``detectable``: the true difference that would be found with a probability of about 80 % or more; of one trial None.
+    ``detectable``: the true difference that would be found with a probability of about 80 %; of one trial None.
+    ``photos_least``: those below which *no practical difference* is out of reach, in the plan's last look.
     ``plan``: the numbers of trials at which looks are planned, empty without a plan; ``looks``: those taken.
     """
 
@@ -70,6 +77,7 @@ class Answer:
     photos: int
     trials_needed: int | None
     photos_needed: int | None
+    photos_least: int = 0
     detectable: float | None = None
     plan: Sequence[int] = ()
     looks: Sequence[Look] = ()
@@ -107,6 +115,7 @@ def answer_question(study: Study, margin: float, plan: Sequence[int] | None = No
         photos=gains.shape[1],
         trials_needed=None if settled or trials == 1 else find_trials_needed(gains, margin, groups),
         photos_needed=photos_needed,
+        photos_least=count_least_photos(margin, compute_levels(plan)[-1] if plan else LEVEL),
         detectable=find_detectable(gains, looks[-1].level if looks else LEVEL, groups) if trials > 1 else None,
         plan=plan or (),
         looks=looks,

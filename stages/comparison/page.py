@@ -11,6 +11,7 @@ from stages.base.files import replace_dir, write_bytes
 from stages.comparison import figures
 from stages.comparison.answer import Answer
 from stages.comparison.blocks import Section, list_charts
+from stages.comparison.history import Caveats
 from stages.comparison.sections import (
     labs,
     looks,
@@ -59,26 +60,26 @@ def complete_params(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_report(
-    study: Study, answer: Answer, params: dict[str, Any], gallery: list[Section], history: str = ""
+    study: Study, answer: Answer, params: dict[str, Any], gallery: list[Section], caveats: Caveats | None = None
 ) -> Report:
     """Put the sections in order.
 
     ``params``: with dotted names. ``gallery``: sections of photographs, which only the page shows; none where the
-    photographs are not at hand. ``history``: what earlier looks do to the verdict, in words.
+    photographs are not at hand. ``caveats``: what earlier looks do to the verdict.
     """
-    known = complete_params(params)
+    known, caveats = complete_params(params), caveats or Caveats()
     given = known["split.scheme"] == "given"
     photos, several = "pictures" if study.is_sample else "photos", "s" * (answer.trials > 1)
     optional = [
-        verdicts.build(study, answer, history, given=given),
-        looks.build(study, answer, late=bool(history)),
+        verdicts.build(study, answer, caveats.text, given=given),
+        looks.build(study, answer, late=bool(caveats.looks)),
         work.build(study, known, given=given),
         *gallery,
         trials.build(study, answer.difference, given=given),
         scores.build(study),
         labs.build(study, known),
         training.build(study),
-        probabilities.build(study),
+        probabilities.build(study, answer.level),
         robustness.build(study, known),
         provenance.build(study, params),
     ]

@@ -62,8 +62,16 @@ def find_photos_needed(values: Values, margin: float, groups: Groups | None = No
     return _find_first(more, _settles(rest / more + trials, np.array(len(values)), effective, mean, margin))
 
 
+def count_least_photos(margin: float, level: float) -> int:
+    """Photos below which an interval of this ``level`` is wider than ±``margin``, whatever the trials show.
+
+    Where nothing happens on any of N photos it is ± z² / (N + z²), Tango's.
+    """
+    return math.ceil(compute_reach(math.inf, level) ** 2 * (1 / margin - 1))
+
+
 def find_detectable(values: Values, level: float = LEVEL, groups: Groups | None = None) -> float:
-    """The true difference that trials like ``values`` `[T, N]` find with a probability of about 80 % or more.
+    """The true difference that trials like ``values`` `[T, N]` find with a probability of about 80 %.
 
     Where d is the difference, one arm alone is right on a share d of the photos at least. If always on the same ones,
     that adds d (1 - d) / N to the variance; so d is the smallest with d² = k² (variance + d (1 - d) / N), k being the

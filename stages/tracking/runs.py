@@ -29,11 +29,11 @@ def find_run(client: MlflowClient, arm: str, trial: int, model_sha256: str) -> R
 
 
 def find_duration(arm: str, trial: int) -> float | None:
-    """How many seconds the training of a model took, or None where MLflow did not see it train.
-
-    Raises UserError when there is no such model.
-    """
-    model = TrainRecord.load(get_model_dir(arm, trial) / RUN_FILE).model_sha256
+    """How many seconds the training of a model took, or None where there is none, or MLflow did not see it train."""
+    file = get_model_dir(arm, trial) / RUN_FILE
+    if not file.exists():
+        return None
+    model = TrainRecord.load(file).model_sha256
     found: list[Run | None] = []
     attempt(lambda: found.append(find_run(open_store(), arm, trial, model)))
     run = found[0] if found else None

@@ -12,7 +12,7 @@ from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.comparison.answer import Answer, answer_question
 from stages.comparison.blocks import Chart, Table, Text
-from stages.comparison.history import SeenLook, describe_history, load_history
+from stages.comparison.history import Caveats, SeenLook, describe_history, load_history
 from stages.comparison.looks import compute_levels, take_looks
 from stages.comparison.page import build_report, escape_markdown, render_markdown
 from stages.comparison.sections import looks as section
@@ -86,6 +86,9 @@ def test_an_open_answer_names_the_next_look() -> None:
     )
     assert answer.verdict == "cannot tell"
     assert describe_need(answer).endswith(". The next look is planned after 20 trials: `make settle` runs them.")
+    assert "No practical difference within ±2 is out of reach on 140 photos, however many trials: it takes 247. " in (
+        describe_need(answer)
+    )
     study, last = make_answer(20, 0.07)
     assert section.describe_cost(study, last) == "The 40 trainings so far saw 320 samples."
     assert "next look" not in describe_need(last)
@@ -114,38 +117,57 @@ def test_a_late_plan_promises_nothing() -> None:
     assert "So the intervals" not in late
     params = flatten(load_params(ROOT / "params.yaml").model_dump())
     trained = replace(study, histories={arm: [make_history(np.random.default_rng(0), 2)] for arm in ARMS})
-    report = build_report(trained, answer, params, gallery=[], history="The plan was changed.")
+    report = build_report(trained, answer, params, gallery=[], caveats=Caveats(looks="The plan was changed."))
     assert escape_markdown(late) in render_markdown(report)
 
 
-def note(path: Path, looks: list[tuple[int, list[int] | None]], question: str = "q") -> list[SeenLook]:
+def see(trials: int | list[int], plan: list[int] | None = None, margin: float = 0.02) -> SeenLook:
+    return SeenLook(trials=list(range(trials)) if isinstance(trials, int) else trials, plan=plan, margin=margin)
+
+
+def note(path: Path, looks: list[SeenLook], question: str = "q") -> list[SeenLook]:
     """Each as a run of its own."""
-    for trials, plan in looks:
-        load_history(path).add(question, trials, plan).save(path)
+    for look in looks:
+        load_history(path).add(question, look).save(path)
     return load_history(path).questions.get(question, [])
+
+
+SWAPPED = [5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize(
     ("looks", "said"),
     [
-        ([(1, None), (5, None)], ""),
-        ([(5, None), (5, None)], ""),
-        ([(5, PLAN), (10, PLAN), (20, PLAN)], ""),
-        ([(5, None), (10, None), (20, None)], "looked at before, after 5 and 10 trials, without a plan"),
-        ([(5, None), (5, PLAN)], "declared or changed after looks at 5 trials"),
-        ([(5, [5, 10]), (10, [5, 10]), (10, PLAN), (20, PLAN)], "declared or changed after looks at 5 and 10 trials"),
+        ([see(1), see(5)], ""),
+        ([see(5), see(5)], ""),
+        ([see(5, PLAN), see(10, PLAN), see(20, PLAN)], ""),
+        ([see(5), see(10), see(20)], "looked at before, after 5 and 10 trials, without a plan"),
+        ([see(5), see(SWAPPED)], "looked at before, after 5 other trials, without a plan"),
+        ([see(5), see(5, PLAN)], "The plan was declared or changed after looks at 5 trials"),
+        ([see(5, [5, 10]), see(10, [5, 10]), see(10, PLAN), see(20, PLAN)], "changed after looks at 5 and 10 trials"),
+        ([see(5, PLAN), see(SWAPPED, PLAN)], "The plan, or the trials it looks at, were declared or changed after"),
     ],
 )
-def test_looks_outside_a_plan_are_told(looks: list[tuple[int, list[int] | None]], said: str, tmp_path: Path) -> None:
+def test_looks_outside_a_plan_are_told(looks: list[SeenLook], said: str, tmp_path: Path) -> None:
     found = describe_history(note(tmp_path / "looks.json", looks))
-    assert (said in found) if said else not found
+    assert (said in found.looks) if said else not found.looks
+    assert not found.margin
+
+
+@pytest.mark.parametrize("plan", [None, PLAN])
+def test_a_margin_that_was_changed_is_told(plan: list[int] | None, tmp_path: Path) -> None:
+    found = describe_history(note(tmp_path / "looks.json", [see(5, plan), see(5, plan, margin=0.05)]))
+    assert found.margin.startswith("Earlier looks had a margin of ±2 percentage points: ")
+    assert not found.looks, "the interval is the same one"
+    kept = describe_history(note(tmp_path / "kept.json", [see(5, plan, margin=0.05), see(10, plan, margin=0.05)]))
+    assert not kept.margin
 
 
 def test_each_question_has_its_own_looks(tmp_path: Path) -> None:
     path = tmp_path / "looks.json"
-    assert note(path, [(5, None)], "one") == [SeenLook(trials=5, plan=None)]
-    assert note(path, [(10, None)], "other") == [SeenLook(trials=10, plan=None)]
-    assert "after 5 trials" in describe_history(note(path, [(10, None)], "one"))
+    assert note(path, [see(5)], "one") == [see(5)]
+    assert note(path, [see(10)], "other") == [see(10)]
+    assert "after 5 trials" in describe_history(note(path, [see(10)], "one")).looks
 
 
 def test_a_damaged_history_is_named(tmp_path: Path) -> None:

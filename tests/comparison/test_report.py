@@ -475,7 +475,7 @@ def test_p_and_the_corrected_t_are_explained(several: Report) -> None:
         f"the t test's across trials and the z test's across photos: {format_p(answer.difference.p)}."
         in several.markdown
     )
-    assert "read the corrected t when" in several.markdown
+    assert "there the corrected t is the one to read" in several.markdown
     assert verdict.describe_scope(answer.trials) in several.markdown
 
 

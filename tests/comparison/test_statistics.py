@@ -15,6 +15,7 @@ from stages.comparison import one_trial
 from stages.comparison.one_trial import compute_mcnemar_midp, compute_tango_interval, compute_wilson_interval
 from stages.comparison.power import (
     compute_power,
+    count_least_photos,
     find_detectable,
     find_pairs_needed,
     find_photos_needed,
@@ -381,7 +382,7 @@ def test_sign_flip_counts_the_signs_that_are_as_extreme(differences: list[float]
     assert compute_sign_flip_p(differences) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("trials", "floor"), [(1, 1.0), (5, 0.0625), (6, 0.03125), (10, 2 / 1024)])
+@pytest.mark.parametrize(("trials", "floor"), [(1, 1.0), (5, 0.0625), (6, 0.03125), (10, 2 / 1024), (20, 2e-4)])
 def test_sign_flip_floor_is_reached_and_five_trials_are_not_enough(trials: int, floor: float) -> None:
     assert compute_sign_flip_floor(trials) == floor
     assert compute_sign_flip_p([0.01 * (1 + k) for k in range(trials)]) == pytest.approx(floor)
@@ -389,6 +390,13 @@ def test_sign_flip_floor_is_reached_and_five_trials_are_not_enough(trials: int, 
 
 
 # --- verdict and needs ---
+
+
+@pytest.mark.parametrize(("level", "least"), [(0.95, 189), (0.975, 247), (0.9875, 306)])
+def test_no_practical_difference_takes_a_least_number_of_photos(level: float, least: int) -> None:
+    assert count_least_photos(0.02, level) == least
+    for photos, verdict in ((least, "no practical difference"), (least - 1, "cannot tell")):
+        assert decide(estimate_mean(np.zeros((20, photos)), level=level).interval, 0.02) == verdict
 
 
 @pytest.mark.parametrize(

@@ -198,9 +198,9 @@ def test_the_verdict_of_several_trials_says_what_it_is_about(trials: int, said: 
 )
 def test_needs_of_an_open_question(needed: tuple[int | None, int | None], sentence: str) -> None:
     assert describe_need(make_answer("cannot tell", 0.01, -0.03, 0.05, needed=needed)) == (
-        f"By a rough estimate from these 5 trials, settling it takes {sentence}: then the interval excludes 0, if the "
-        "difference seen is the true one, or is too narrow to leave the question open; fewer are enough where the true "
-        "difference is near 0."
+        f"By a rough estimate from these 5 trials, settling it takes {sentence}: then the interval excludes 0 with a "
+        "probability of about 80 %, if the difference seen is the true one, or is too narrow to leave the question "
+        "open; fewer are enough where the true difference is near 0."
         + (" More photos also mean larger train sets, and with them perhaps another difference." if needed[1] else "")
     )
 

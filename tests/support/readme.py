@@ -1,5 +1,6 @@
 """The tables of studies in README.md and docs/study/README.md. ``make readme`` writes them; a test compares them."""
 
+import itertools
 import re
 import textwrap
 from typing import Any, NamedTuple
@@ -26,30 +27,16 @@ class Row(NamedTuple):
 
 
 STUDIES = {
-    "epochs": Row(
-        "140 photos, ResNet-50 from random weights, `budget: epochs`, as in the labs: the augmented arm takes "
-        "{augmented} steps, the original {original}",
-        "1 h 40 min",
-    ),
-    "steps": Row("the same, `budget: steps`: both arms take {augmented}", "35 min more"),
-    "random-697": Row(
-        "697 photos at 64 x 64 pixels, RegNetX-200MF from random weights, `budget: steps`: both arms take {augmented}; "
-        "open after the last look",
-        "50 min",
-    ),
-    "pretrained-140": Row(
-        "140 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained; open after the last look",
-        "11 min",
-    ),
-    "trivialaugment-140": Row(
-        "the same with TrivialAugmentWide in place of AugLy's operations; open after the last look", "10 min more"
-    ),
-    "pretrained": Row("697 photos, the same network; settled at the last look", "14 min"),
-    "trivialaugment": Row(
-        "the same with TrivialAugmentWide in place of AugLy's operations; settled at the first look", "4 min more"
-    ),
+    "pretrained": Row("697 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained", "14 min"),
+    "trivialaugment": Row("the same, TrivialAugmentWide in place of AugLy's operations", "4 min more"),
+    "random-697": Row("697 photos at 64 x 64 pixels, RegNetX-200MF from random weights", "50 min"),
+    "pretrained-140": Row("the labs' 140 photos, otherwise as in row {pretrained}", "11 min"),
+    "trivialaugment-140": Row("the same, TrivialAugmentWide in place of AugLy's operations", "10 min more"),
+    "epochs": Row("the labs' experiment: 140 photos, ResNet-50 from random weights", "1 h 40 min"),
+    "steps": Row("the same, with equal steps", "35 min more"),
 }
-SEEDS = ("pretrained", "seeds/1", "seeds/2", "seeds/3")
+POLICIES = {"pretrained": "augly", "trivialaugment": "trivialaugment"}  # and the folders of their other seeds
+SEEDS = {study: (study, *(f"seeds/{name}/{seed}" for seed in (1, 2, 3))) for study, name in POLICIES.items()}
 BLOCK = re.compile(r"(<!-- (\w+): made .*? -->\n)(.*?)(<!-- /\2 -->)", re.S)
 
 
@@ -57,36 +44,46 @@ def render_results() -> str:
     """A table with a row per study, and how to read it."""
     rows: list[list[object]] = []
     studies: dict[str, Study] = {}
-    better: dict[str, list[str]] = {}
+    better: dict[str, list[int]] = {}
+    numbers = {name: number for number, name in enumerate(STUDIES, start=1)}
     for name, (label, cost) in STUDIES.items():
         studies[name], _, answer = load_answer(name)
         study = studies[name]
         shares = estimate_shares(study)
         baseline = compute_baseline(study.predictions["original"]["target"]).accuracy
-        better.setdefault(name_better(shares, baseline).rsplit(" ", 1)[0], []).append(f"{len(rows) + 1}")
-        question = label.format(**{arm: study.records[arm][0].steps for arm in ARMS})
-        cells = [question, answer.trials, answer.photos, f"{100 * baseline:.1f}", *map(format_share, shares.values())]
+        assert round(100 * baseline) == 50
+        better.setdefault(name_better(shares, baseline).rsplit(" ", 1)[0], []).append(numbers[name])
+        question = f"{numbers[name]}. [{label.format(**numbers)}](docs/study/{name}/report.md)"
+        steps = " / ".join(f"{study.records[arm][0].steps:,}" for arm in ARMS)
+        cells = [question, answer.photos, answer.trials, steps, *map(format_share, shares.values())]
         rows.append([*cells, *describe_answer(answer), f"{cost}, {name_processor(study).rsplit(' ', 1)[-1]}"])
-    header = ["question", "trials", "photos", "majority class, %", "original, %", "augmented, %"]
+    header = ["question", "photos", "trials", "steps of each arm", "original, %", "augmented, %"]
     processors = sorted(set(map(name_processor, studies.values())), reverse=True)
-    above = "; ".join(f"{arms} in rows {', '.join(numbers)}" for arms, numbers in better.items())
+    above = "; ".join(f"{arms} in {name_rows(those)}" for arms, those in better.items())
     note = (
-        "Accuracy; in brackets: 95 % intervals, unless stated otherwise. Majority class: the baseline of always "
-        f"predicting the most common class; clearly above it: {above}. Cost: of all trials, "
-        f"on two cores of an {' or an '.join(processors)}. {warn_of_rows(studies)} {warn_of_seeds()}"
+        "Accuracy; in brackets: 95 % intervals, unless stated otherwise. Look 3 of 3: the last of three planned "
+        f"numbers of trials. The majority-class baseline is at 50 %; clearly above it: {above}. Cost: of all trials, "
+        f"on two cores of an {' or an '.join(processors)}. {warn_of_rows(studies, numbers)} {warn_of_seeds()}"
     )
     table = format_table([*header, "augmented − original, pp", "does it help?", "cost"], rows)
     return table + "\n".join([*textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
 
 
+def name_rows(numbers: list[int]) -> str:
+    """``row 2``, ``rows 1, 2 and 4``."""
+    listed = [str(number) for number in numbers]
+    return f"rows {', '.join(listed[:-1])} and {listed[-1]}" if len(listed) > 1 else f"row {listed[0]}"
+
+
 def render_seeds() -> str:
-    """A table with the same study under other seeds, a row per seed."""
+    """A table with the same studies under other seeds, a row per policy and seed."""
     rows: list[list[object]] = []
-    for name in SEEDS:
+    for name in itertools.chain(*SEEDS.values()):
         study, params, answer = load_answer(name)
+        policy = {"augly": "AugLy's operations"}.get(params["augment.policy"], params["augment.policy"])
         shares = map(format_share, estimate_shares(study).values())
-        rows.append([params["seed"], answer.trials, *shares, *describe_answer(answer)])
-    header = ["seed", "trials", "original, %", "augmented, %", "augmented − original, pp", "does it help?"]
+        rows.append([policy, params["seed"], answer.trials, *shares, *describe_answer(answer)])
+    header = ["policy", "seed", "trials", "original, %", "augmented, %", "augmented − original, pp", "does it help?"]
     return format_table(header, rows)
 
 
@@ -104,7 +101,8 @@ def estimate_shares(study: Study) -> dict[str, tuple[float, Interval]]:
 def describe_answer(answer: Answer) -> list[str]:
     """The difference with its interval, and the verdict."""
     level = f" at {100 * answer.level:.4g} %" if answer.looks else ""
-    return [format_estimate(answer.difference) + level, f"**{answer.verdict}**"]
+    look = f", look {len(answer.looks)} of {len(answer.plan)}" if answer.looks else ""
+    return [format_estimate(answer.difference) + level, f"**{answer.verdict}**{look}"]
 
 
 def format_table(header: list[str], rows: list[list[object]]) -> str:
@@ -122,24 +120,23 @@ def name_processor(study: Study) -> str:
     return str(name)
 
 
-def warn_of_rows(studies: dict[str, Study]) -> str:
+def warn_of_rows(studies: dict[str, Study], numbers: dict[str, int]) -> str:
     """Why the rows are not to be compared, with the numbers of the trials that both have."""
     trials = len(studies["steps"].trials)
     shares = [f"{100 * np.nanmean(studies['epochs'].correct[arm][:trials]):.1f} %" for arm in ARMS]
     return (
-        f"Do not compare the first two rows: the second has only the first {trials} trials, in which the arms of the "
-        f"first row reach {shares[0]} and {shares[1]}; the augmented models are the same."
+        f"Do not compare {name_rows([numbers['epochs'], numbers['steps']])}: the latter has only the first {trials} "
+        f"trials, in which the arms of the former reach {shares[0]} and {shares[1]}; the augmented models are the same."
     )
 
 
 def warn_of_seeds() -> str:
-    """What the study that was repeated with other seeds says under each of them."""
-    row = list(STUDIES).index(SEEDS[0]) + 1
-    found = []
-    for name in SEEDS[1:]:
-        _, params, answer = load_answer(name)
-        found.append(f"seed {params['seed']}: {', '.join(describe_answer(answer))}")
-    return f"Row {row} with [other seeds](docs/study/README.md#other-seeds): {'; '.join(found)}."
+    """What the studies that were repeated with other seeds say under each of them."""
+    sentences = []
+    for study, names in SEEDS.items():
+        found = [", ".join(describe_answer(load_answer(name)[2])) for name in names[1:]]
+        sentences.append(f"Row {list(STUDIES).index(study) + 1}: {'; '.join(found)}.")
+    return f"With [three other seeds](docs/study/README.md#other-seeds): {' '.join(sentences)}"
 
 
 def render_blocks(text: str) -> str:

@@ -12,7 +12,7 @@ from stages.comparison.answer import compute_baseline
 from stages.comparison.blocks import Chart, Section, Table
 from stages.comparison.figures import COLOURS, QUIET, WIDTH, styled
 from stages.comparison.format import format_p, format_signed
-from stages.comparison.statistics import estimate_mean
+from stages.comparison.statistics import LEVEL, estimate_mean
 from stages.comparison.study import ARMS, Study, spread
 
 BINS = 10
@@ -23,12 +23,12 @@ decide, and more sensitive than losses where models separate the classes better.
 where probabilities are clipped."""
 
 
-def build(study: Study) -> Section:
-    """The calibration curves, and a table of scores."""
+def build(study: Study, level: float = LEVEL) -> Section:
+    """The calibration curves, and a table of scores. ``level``: of the intervals, as the verdict's."""
     curves = {arm: compute_calibration(table, study.class_names) for arm, table in study.predictions.items()}
     title = "Share of correct predictions, by the probability the model gave them; larger: more predictions"
     return Section(
-        "Probabilities", [Chart("calibration", plot_calibration(curves), title), tabulate_scores(study, curves)]
+        "Probabilities", [Chart("calibration", plot_calibration(curves), title), tabulate_scores(study, curves, level)]
     )
 
 
@@ -70,8 +70,8 @@ def compute_calibration_error(calibration: pd.DataFrame) -> float:
     return float(np.average(gaps, weights=calibration["predictions"]))
 
 
-def compare_scores(study: Study) -> pd.DataFrame:
-    """A row per score: mean of each arm and, of several trials, the difference.
+def compare_scores(study: Study, level: float = LEVEL) -> pd.DataFrame:
+    """A row per score: mean of each arm and, of several trials, the difference at a ``level``.
 
     ``baseline``: the score of always predicting the shares of the classes.
     """
@@ -81,16 +81,16 @@ def compare_scores(study: Study) -> pd.DataFrame:
     for key in SCORES:
         sides = {arm: spread(study.predictions[arm], scores[arm][key]) for arm in ARMS}
         gaps = sides["augmented"] - sides["original"]
-        difference = estimate_mean(gaps, bound=key == TESTED, groups=study.groups) if len(gaps) > 1 else None
+        difference = estimate_mean(gaps, float(key == TESTED), level, study.groups) if len(gaps) > 1 else None
         means = {arm: float(np.nanmean(values)) for arm, values in sides.items()}
         rows.append({"score": key, **means, "baseline": getattr(baseline, key), "difference": difference})
     return pd.DataFrame(rows)
 
 
-def tabulate_scores(study: Study, curves: Mapping[str, pd.DataFrame]) -> Table:
+def tabulate_scores(study: Study, curves: Mapping[str, pd.DataFrame], level: float = LEVEL) -> Table:
     """How good the probabilities are."""
     rows = []
-    for row in compare_scores(study).to_dict("records"):
+    for row in compare_scores(study, level).to_dict("records"):
         difference, p = row["difference"], "–"
         gap = format_signed(row["augmented"] - row["original"], 4)
         if difference is not None:
@@ -104,8 +104,9 @@ def tabulate_scores(study: Study, curves: Mapping[str, pd.DataFrame]) -> Table:
         "Of a probability more is better, of all other scores less. Baseline: always predicting each class with its "
         "share of the test photos. "
     ) + (
-        "In brackets: 95 % interval. p: the one test beside that of the accuracy, chosen beforehand. The log loss is "
-        "not tested, as it takes probabilities below 2.2e-16 for that number, and one prediction near it can decide."
+        f"In brackets: {100 * level:.4g} % interval, as of the accuracy. p: the one test beside that of the accuracy, "
+        f"chosen beforehand, to be compared with {1 - level:.4g}. The log loss is not tested, as it takes "
+        "probabilities below 2.2e-16 for that number, and one prediction near it can decide."
         if len(study.trials) > 1
         else "One trial shows no interval and no p."
     )

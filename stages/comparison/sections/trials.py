@@ -9,6 +9,7 @@ from stages.comparison.format import format_estimate, format_p, format_points
 from stages.comparison.statistics import LEVEL, Estimate
 from stages.comparison.study import ARMS, Study
 from stages.comparison.textbook import (
+    RANDOM_SIGNS,
     bootstrap_interval,
     compute_corrected_t_interval,
     compute_sign_flip_floor,
@@ -73,6 +74,7 @@ def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame, *,
     gains = study.gains
     flips = compute_sign_flip_p([each.mean for each in found["difference"]])
     corrected = compute_corrected_t_interval(gains, int(study.counts["train"].sum()))
+    sampled = 2 ** len(gains) > RANDOM_SIGNS
     rows = [
         [
             "crossed bootstrap over trials and photos",
@@ -82,14 +84,14 @@ def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame, *,
         [
             "sign-flip permutation test over trials",
             f"p = {format_p(flips)}; {len(gains)} trials cannot give less than "
-            f"{compute_sign_flip_floor(len(gains)):.2g}",
+            f"{compute_sign_flip_floor(len(gains)):.2g}{f' with {RANDOM_SIGNS:,} random signs' * sampled}",
         ],
     ]
     others = (
         "All trials share one train set: no method here says how training on other photos would differ."
         if given
-        else "All trials share one dataset: read the corrected t when the question is about training on another one, "
-        "above all when the arms learn different things from the same photos."
+        else "All trials share one dataset. That matters where the arms learn different things from the same photos, "
+        "as two different networks would: there the corrected t is the one to read."
     )
     degrees = f"{len(gains) - 1} degree{'s' * (len(gains) > 2)} of freedom"
     note = (
@@ -98,7 +100,8 @@ def tabulate_methods(study: Study, difference: Estimate, found: pd.DataFrame, *,
         f"{degrees}; as long as no photo is tested twice, it is the paired t); across photos alone, as if a few more "
         "had gone one way and the other (normal distribution); and Tango's, as if nothing had happened on any photo, "
         "so that few photos, all alike, never claim certainty. Its p is the larger of the t test's across trials and "
-        f"the z test's across photos: {format_p(difference.p)}. The textbook's methods are below, for comparison. "
-        f"{others}"
+        f"the z test's across photos: {format_p(difference.p)}. The textbook's methods are for comparison: the "
+        "bootstrap assumes no distribution, and is too narrow with few trials or few photos; the permutation test "
+        f"looks at the trials alone, and assumes only that each might as well have gone the other way. {others}"
     )
     return Table(["method", "result"], rows, names=2, note=note)

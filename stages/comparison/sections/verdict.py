@@ -167,10 +167,11 @@ def describe_need(answer: Answer) -> str:
         return describe_doubt(answer)
     power = (
         f"Trials and photos like these find a true difference of about {100 * answer.detectable:.1f} percentage points "
-        "with a probability of about 80 % or more. "
+        "with a probability of about 80 %. "
         if answer.detectable
         else ""
     )
+    power += describe_reach(answer)
     if len(answer.looks) < len(answer.plan):
         more = answer.plan[len(answer.looks)]
         return f"{power}The next look is planned after {more} trials: `make settle` runs them."
@@ -181,9 +182,19 @@ def describe_need(answer: Answer) -> str:
     needed = " or ".join(filter(None, [trials, photos])) or "both more trials and more photos"
     return (
         f"{power}By a rough estimate from these {answer.trials} trials, settling it takes {needed}: then the interval "
-        "excludes 0, if the difference seen is the true one, or is too narrow to leave the question open; fewer are "
-        "enough where the true difference is near 0."
+        "excludes 0 with a probability of about 80 %, if the difference seen is the true one, or is too narrow to "
+        "leave the question open; fewer are enough where the true difference is near 0."
         + (" More photos also mean larger train sets, and with them perhaps another difference." if photos else "")
+    )
+
+
+def describe_reach(answer: Answer) -> str:
+    """That the photos are too few for *no practical difference*; empty where they are not."""
+    if answer.photos >= answer.photos_least:
+        return ""
+    return (
+        f"No practical difference within ±{100 * answer.margin:g} is out of reach on {answer.photos:,} photos, however "
+        f"many trials: it takes {answer.photos_least:,}. "
     )
 
 
