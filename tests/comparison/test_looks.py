@@ -14,9 +14,10 @@ from stages.comparison.answer import Answer, answer_question
 from stages.comparison.blocks import Chart, Table, Text
 from stages.comparison.history import Caveats, SeenLook, describe_history, load_history
 from stages.comparison.looks import compute_levels, take_looks
+from stages.comparison.needs import describe_need
 from stages.comparison.page import build_report, escape_markdown, render_markdown
 from stages.comparison.sections import looks as section
-from stages.comparison.sections.verdict import describe_need, describe_verdict
+from stages.comparison.sections.verdict import describe_verdict
 from stages.comparison.statistics import Values, estimate_mean
 from stages.comparison.study import ARMS, Study
 from stages.runtime.errors import UserError

@@ -5,11 +5,11 @@ import pytest
 
 from stages.comparison.answer import Answer, answer_question
 from stages.comparison.format import format_signed
+from stages.comparison.needs import describe_need
 from stages.comparison.sections.verdict import (
     describe_baseline,
     describe_budget,
     describe_counts,
-    describe_need,
     describe_scope,
     describe_verdict,
 )
