@@ -55,7 +55,7 @@ def main() -> None:
         training = measure_training(done[:1]) if new and seconds is None else None
         print(announce(looks, look, new, seconds, training), flush=True)
         left = deadline - time.monotonic()
-        if new * (seconds or training or 0.0) > left:
+        if estimate_seconds(new, seconds, training) > left:
             set_trials(before)
             print(f"It does not fit into what is left of the budget, {format_duration(max(left, 0))}. {GO_ON}")
             return
@@ -152,6 +152,11 @@ def measure_training(trials: list[int]) -> float | None:
     seconds = [find_duration(arm, trial) for trial in trials for arm in ("original", "augmented")]
     known = [duration for duration in seconds if duration is not None]
     return sum(known) if known and len(known) == len(seconds) else None
+
+
+def estimate_seconds(new: int, seconds: float | None, training: float | None) -> float:
+    """At least so long will ``new`` trials take; arguments as in `announce`. 0 where nothing is known."""
+    return new * (seconds or training or 0.0)
 
 
 def announce(looks: list[int], look: int, new: int, seconds: float | None, training: float | None = None) -> str:

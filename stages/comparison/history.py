@@ -84,7 +84,7 @@ def describe_looks(seen: list[SeenLook]) -> str:
     *before, last = seen
     plan = last.plan
     if plan is None:
-        earlier = [look for look in before if look.trials != last.trials]
+        earlier = [look for look in before if set(look.trials) != set(last.trials)]
     else:
         earlier = [look for look in before if look.plan != plan or not is_part(look, last)]
     if not earlier:
@@ -105,9 +105,9 @@ def describe_looks(seen: list[SeenLook]) -> str:
 
 
 def is_part(look: SeenLook, last: SeenLook) -> bool:
-    """Whether the trials of one look are the first of another, or all of a longer list of the same order."""
-    shorter = min(len(look.trials), len(last.trials))
-    return look.trials[:shorter] == last.trials[:shorter]
+    """Whether one of two looks had all trials of the other, in whatever order."""
+    fewer, more = sorted((set(look.trials), set(last.trials)), key=len)
+    return fewer <= more
 
 
 def describe_margins(seen: list[SeenLook]) -> str:

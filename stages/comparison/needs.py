@@ -44,7 +44,7 @@ def describe_reach(answer: Answer) -> str:
         return ""
     return (
         f"No practical difference within ±{100 * answer.margin:g} is out of reach on {answer.photos:,} photos, however "
-        f"many trials: it takes {answer.photos_least:,}. "
+        f"many trials: it takes at least {answer.photos_least:,}. "
     )
 
 

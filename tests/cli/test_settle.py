@@ -13,7 +13,16 @@ import pytest
 
 from stages.base.sections import flatten
 from stages.cli.params import PARAMS, load_params, read_yaml
-from stages.cli.settle import announce, conclude, extend_trials, find_start, measure_training, parse_budget, set_trials
+from stages.cli.settle import (
+    announce,
+    conclude,
+    estimate_seconds,
+    extend_trials,
+    find_start,
+    measure_training,
+    parse_budget,
+    set_trials,
+)
 from stages.comparison.history import LOOKS, History, SeenLook, identify_question
 from stages.comparison.study import load_study
 from stages.model.record import RUN_FILE, get_model_dir
@@ -125,6 +134,12 @@ def test_a_look_is_announced_with_its_cost() -> None:
     assert announce([5, 10, 20], 5, 0, None) == "\nLook 1 of 3: 5 trials, all of them run already."
 
 
+def test_a_look_is_weighed_against_the_budget_by_whole_trials_or_by_their_trainings() -> None:
+    assert estimate_seconds(5, 27.0, 20.0) == 135
+    assert estimate_seconds(5, None, 20.0) == 100
+    assert estimate_seconds(5, None, None) == estimate_seconds(0, 27.0, None) == 0
+
+
 def test_the_first_look_costs_what_a_trial_that_is_done_took(workspace: Path) -> None:
     change_params({"trials": [3, 1, 2]})
     now = int(1000 * time.time())
@@ -201,7 +216,8 @@ def test_a_plan_is_followed_to_its_end(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) == 130
     said = call(folder, SETTLE)
-    assert "Look 1 of 2: 5 trials, 5 to run" in said
+    assert "Look 1 of 2: 5 trials, 5 to run; what a trial takes is known when one is done." in said
+    assert re.search(r"The 1[02] trainings took \d+ s\.", said)
     assert re.search(r"Look 2 of 2: 6 trials, 1 to run, about \d+ s\.", said)
     comparison = json.loads((folder / "metrics/comparison.json").read_text())
     assert comparison["trials"] == 6 or comparison["verdict"] != "cannot tell"

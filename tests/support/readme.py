@@ -6,7 +6,7 @@ import textwrap
 from typing import Any, NamedTuple
 
 from stages.comparison.answer import Answer, answer_question, compute_baseline, estimate_share
-from stages.comparison.format import format_estimate, format_share
+from stages.comparison.format import format_estimate, format_share, format_signed
 from stages.comparison.published import load_published
 from stages.comparison.sections.verdict import name_better
 from stages.comparison.statistics import Interval
@@ -128,9 +128,10 @@ def warn_of_seeds() -> str:
     """What the studies that were repeated with other seeds say under each of them."""
     sentences = []
     for study, names in SEEDS.items():
-        found = [", ".join(describe_answer(load_answer(name)[2])) for name in names[1:]]
-        sentences.append(f"Row {list(STUDIES).index(study) + 1}: {'; '.join(found)}.")
-    return f"With [three other seeds](docs/study/README.md#other-seeds): {' '.join(sentences)}"
+        answers = [load_answer(name)[2] for name in names[1:]]
+        found = [f"{format_signed(100 * each.difference.mean, 1)} **{each.verdict}**" for each in answers]
+        sentences.append(f"row {list(STUDIES).index(study) + 1}: {', '.join(found)}")
+    return f"With [three other seeds](docs/study/README.md#other-seeds), in {'; in '.join(sentences)}."
 
 
 def render_blocks(text: str) -> str:
