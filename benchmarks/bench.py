@@ -1,12 +1,12 @@
 """How fast the product is, against what people run today: one table, of whole processes measured in turn.
 
 The photos are those in data/downloads/, else those that fetch finds. A figure is a median with its range over the
-rounds; a ratio is the median of the rounds' ratios. docs/bench.json keeps the rows, so that the next run on such a
-machine shows what became worse; docs/bench.md is the table.
+rounds; a ratio is the median of the rounds' ratios.
 
-Command  make bench                      (3 rounds: about an hour on 2 cores)
-         python -m benchmarks.bench [--rounds 3] [--only PART ...] [--busy] [--timm FOLDER] [--torchvision FOLDER]
-         FOLDER is a checkout of pytorch-image-models, or of vision: their train scripts are in no package
+Command  python -m benchmarks.bench [--rounds 3] [--only PART ...] [--busy] [--keep FILE] [--timm FOLDER]
+         [--torchvision FOLDER]
+         FILE keeps the rows as JSON; where it has some of this machine, the table shows them, and what became worse.
+         FOLDER is a checkout of pytorch-image-models, or of vision: their train scripts are in no package.
 """
 
 import argparse
@@ -22,14 +22,12 @@ from joblib import cpu_count
 from benchmarks.parts import augmentation, convolutions, growth, pipeline, training
 from benchmarks.processes import start_busy
 from benchmarks.table import Row, load_results, render_table, save_rows
-from benchmarks.workspace import ROOT, Workspace, make_workspace
+from benchmarks.workspace import Workspace, make_workspace
 from stages.model.device import select_device
-
-DOCS = ROOT / "docs"
 
 
 def main() -> None:
-    """Measure, print the table, and keep it."""
+    """Measure, and print the table."""
     args = parse_args()
     scripts = training.Scripts(args.timm, args.torchvision)
     parts: dict[str, Callable[[Workspace], list[Row]]] = {
@@ -45,10 +43,10 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 rows += parts[name](make_workspace(Path(folder) / "workspace"))
     machine = describe_machine(args.busy)
-    table = render_table(rows, load_results(DOCS / "bench.json", machine))
+    table = render_table(rows, load_results(args.keep, machine) if args.keep else {})
     print(f"\n{machine}\n\n{table}")
-    if not args.only:
-        save_rows(rows, machine, DOCS / "bench.json")
+    if args.keep:
+        save_rows(rows, machine, args.keep)
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=["training", "convolutions", "augmentation", "pipeline", "growth"])
     parser.add_argument("--busy", action="store_true", help="beside a busy process")
     parser.add_argument("--photos", type=int, nargs="+", default=[1_000, 10_000], help="how many, for growth")
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--timm", type=Path)
     parser.add_argument("--torchvision", type=Path)
     return parser.parse_args()

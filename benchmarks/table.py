@@ -1,4 +1,4 @@
-"""The table of `make bench`: its rows, kept as JSON beside the page so that a regression shows."""
+"""The table of benchmarks: its rows, which can be kept as JSON, so that a regression shows."""
 
 import json
 from collections.abc import Sequence
