@@ -30,7 +30,7 @@ COVERAGE, FALSE_ALARMS = 0.94, 0.05  # the bars, within two standard errors of t
 MARGIN = 0.02
 FOLDS, TRIALS = 5, (5, 10)
 DIFFERENCES = (0.0, 0.02, 0.05, 0.1)
-REPLICATES = 400  # of the bootstrap: a fifth of the product's, since it takes most of the time
+REPLICATES = 400  # of the bootstrap: a hundredth of the product's or so, since it takes most of the time
 
 Method = Callable[[Values], Interval]
 Array = npt.NDArray[np.float64]
@@ -666,7 +666,7 @@ chance, most of all.
 All trials share one dataset, and no number of trials shows how results vary between datasets. That matters little to
 arms that learn the same from the same photos, as above. It matters when they learn different things: below, nearest
 neighbour on one half of the features against nearest neighbour on the other half. Averaged over all datasets they are
-equal; on any one of them, one is better by chance, and ten trials only make that chance look certain. There, the
+equal; on any one of them, one is better by chance, and more trials only measure that chance better. There, the
 corrected t that the report prints beside our interval is the one to read.
 
 Accuracies close to 100 % that jump from one training to the next are skewed; with them coverage falls to about the
