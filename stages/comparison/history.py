@@ -7,6 +7,7 @@ git, as all of metrics/.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def load_history(path: Path) -> History:
     try:
         return History.load(path)
     except UserError as error:
-        reason = str(error).partition(" Run `dvc repro`")[0]
+        reason = re.split(r" (?:Run|Delete the file)", str(error))[0]
         raise UserError(f"{reason} Restore it with git; without it, nobody knows of earlier looks.") from error
 
 

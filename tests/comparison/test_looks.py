@@ -170,8 +170,13 @@ def test_each_question_has_its_own_looks(tmp_path: Path) -> None:
     assert "after 5 trials" in describe_history(note(path, [see(10)], "one")).looks
 
 
-def test_a_damaged_history_is_named(tmp_path: Path) -> None:
+def test_a_damaged_history_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "looks.json"
     path.write_text("{}")
     with pytest.raises(UserError, match=r"looks\.json cannot be used.*Restore it with git"):
         load_history(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "report")
+    Path("dvc.lock").write_text("path: looks.json\n md5: of another file\n")
+    with pytest.raises(UserError, match=r"looks\.json was changed or damaged: dvc\.lock has another MD5\. Restore it"):
+        load_history(Path("looks.json"))

@@ -55,7 +55,7 @@ def test_a_process_is_measured_with_those_it_waits_for_and_a_failure_is_told(tmp
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True); print('done')"
     used = run([sys.executable, "-c", parent], tmp_path, {})
     assert used.cpu_s >= 0.3
-    assert used.peak_mib > 5
+    assert 5 < used.peak_mib < 60, "not that of the process that measures"
     assert [line for _, line in used.lines] == ["done"]
     with pytest.raises(RuntimeError, match=r"exit status 3\nno"):
         run([sys.executable, "-c", "print('no'); raise SystemExit(3)"], tmp_path, {})
