@@ -26,15 +26,15 @@ def measure(workspace: Workspace, rounds: int) -> list[Row]:
 
 
 def measure_stages(used: Usage) -> dict[str, float]:
-    """Seconds of each stage of trial 0, from its start until DVC has recorded what it made."""
+    """Seconds of each stage of trial 0, from its start until DVC goes on, after it has recorded what is new."""
     seconds: dict[str, float] = {}
     running, started = "", 0.0
-    for time, line in used.lines:
-        if found := re.match(r"Running stage '(\w+)", line):
-            running, started = found[1], time
-        elif line.startswith("Updating lock file") and running:
+    for time, line in [*used.lines, (used.wall_s, "Running stage")]:
+        if running and line.startswith(("Updating lock file", "Running stage", "Stage ")):
             seconds[running] = time - started
             running = ""
+        if found := re.match(r"Running stage '(\w+)", line):
+            running, started = found[1], time
     return {name: seconds[name] for name in STAGES if name in seconds}
 
 

@@ -72,7 +72,7 @@ def plan_others(workspace: Workspace, photos: Path, scripts: Scripts) -> dict[st
         half = ["--amp", "--amp-dtype", "bfloat16"] if device.precision == "bf16" else []
         options = (
             f"--data-dir {photos} --train-split train --val-split val --model resnet50 --num-classes 2 --device {on} "
-            f"--channels-last --no-aug --img-size 224 --batch-size 32 --workers 2 --opt adam --lr 0.001 --sched none "
+            f"--channels-last --no-aug --img-size 224 --batch-size 32 --workers 2 --opt adam --lr 0.001 "
             f"--epochs {EPOCHS} --warmup-epochs 0 --checkpoint-hist 1 --output {photos / 'timm'}"
         ).split()
         others["timm's script"] = workspace.plan(

@@ -39,15 +39,20 @@ def test_rows_are_kept_for_the_same_machine_and_show_what_became_worse(tmp_path:
     assert "**worse**" not in render_table([ROW], before)
 
 
-def test_a_stage_lasts_until_dvc_has_recorded_what_it_made() -> None:
+def test_a_stage_lasts_until_dvc_has_recorded_what_is_new_or_goes_on() -> None:
     lines = [
         (1.0, "Stage 'fetch' didn't change, skipping"),
+        (1.2, "Running stage 'split@0':"),
         (2.0, "Running stage 'train_original@0':"),
         (9.0, "Updating lock file 'dvc.lock'"),
         (9.5, "Running stage 'report':"),
         (12.0, "Updating lock file 'dvc.lock'"),
     ]
-    assert measure_stages(Usage(12.5, 20.0, 900.0, lines)) == {"train_original": 7.0, "report": 2.5}
+    assert measure_stages(Usage(12.5, 20.0, 900.0, lines)) == {
+        "split": pytest.approx(0.8),
+        "train_original": 7.0,
+        "report": 2.5,
+    }
 
 
 def test_a_process_is_measured_with_those_it_waits_for_and_a_failure_is_told(tmp_path: Path) -> None:
