@@ -74,7 +74,7 @@ def store_model(
                 model,
                 name="model",
                 signature=signature,
-                input_example=example.numpy(),
+                input_example=example,  # an array would be kept as text, for a second of work; the signature is enough
                 pip_requirements=[f"{name}=={versions[name]}" for name in ("torch", "torchvision")],
                 validate_serving_input=False,  # would load the model anew, which takes as long as storing it
             )

@@ -92,6 +92,12 @@ def test_libraries_are_loaded_and_our_code_is_what_is_on_disk(start: Start, prel
     assert start("print('edited')", preloaded).communicate(timeout=60)[0] == "started\nedited\ncleaned up\n"
 
 
+def test_mlflow_knows_the_installed_packages_from_the_second_stage_on(start: Start, preloaded: dict[str, str]) -> None:
+    known = "import mlflow.utils.requirements_utils as r; print('torch' in (r._PACKAGES_TO_MODULES or {}))"
+    start("pass", preloaded).communicate(timeout=60)
+    assert start(known, preloaded).communicate(timeout=60)[0] == "started\nTrue\ncleaned up\n"
+
+
 def test_a_fault_of_ours_keeps_its_traceback(start: Start, preloaded: dict[str, str]) -> None:
     _, err = (process := start("1 / 0", preloaded)).communicate(timeout=60)
     assert process.returncode == 1
