@@ -182,7 +182,7 @@ def test_on_the_page_ours_keeps_the_bars_everywhere_and_no_other_method_does() -
 def test_the_page_has_the_numbers_of_this_code() -> None:
     """One cell computed anew: a setting's draws must not change with the words that name it."""
     size = SIZES[0]
-    values = [study.values for study in simulate(ALIKE, size.photos, 0.0, size.equal)]
+    values = [study.values for study in simulate(ALIKE, size.photos, 0.0, calibration.STUDIES)]
     for trials in TRIALS:
         (results,) = [
             line[-1].split(" | ")
@@ -199,8 +199,8 @@ def test_the_page_has_the_numbers_of_this_code() -> None:
 
 def test_the_page_of_a_small_calibration_has_the_same_text_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """But for the numbers it is the committed page, so that words changed here are changed there."""
-    monkeypatch.setattr(calibration, "SIZES", tuple(Size(size.photos, 3, 2, 1) for size in SIZES))
-    for name in ("STUDIES_OF_LEARNER", "STUDIES_OF_EXTREME", "GROUPED_STUDIES"):
+    monkeypatch.setattr(calibration, "SIZES", tuple(Size(size.photos, 1) for size in SIZES))
+    for name in ("STUDIES", "STUDIES_OF_LEARNER", "STUDIES_OF_EXTREME", "GROUPED_STUDIES"):
         monkeypatch.setattr(calibration, name, 2)
     page = calibration.render_page(calibration.calibrate())
     assert max(len(line) for line in page.splitlines() if not line.startswith("|")) <= 120
