@@ -1,5 +1,6 @@
 """Numbers as text. Accuracies and differences are fractions, shown in percent and percentage points."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from stages.comparison.statistics import Estimate, Interval
@@ -15,7 +16,13 @@ def format_signed(value: float, digits: int) -> str:
 
 def format_points(interval: Interval) -> str:
     """An interval in percentage points: ``−3.1 to +5.5``."""
-    return f"{format_signed(100 * interval.low, 1)} to {format_signed(100 * interval.high, 1)}"
+    return f"{_format_end(100 * interval.low)} to {_format_end(100 * interval.high)}"
+
+
+def _format_end(points: float) -> str:
+    """One digit, or as many as show on which side of zero an interval ends: ``−0.04``."""
+    size = abs(points)
+    return format_signed(points, math.ceil(-math.log10(size)) if 1e-9 < size < 0.05 else 1)
 
 
 def format_percent(interval: Interval) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.comparison.answer import Answer, answer_question
-from stages.comparison.format import format_signed
+from stages.comparison.format import format_points, format_signed
 from stages.comparison.needs import describe_need
 from stages.comparison.sections.verdict import (
     describe_baseline,
@@ -149,6 +149,21 @@ def test_how_often_photos_were_tested_is_said_where_it_is_true_of_all(tested: li
 )
 def test_signs(value: float, digits: int, text: str) -> None:
     assert format_signed(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (-0.031, 0.055, "−3.1 to +5.5"),
+        (-0.0004, 0.018, "−0.04 to +1.8"),
+        (-0.018, 0.00049, "−1.8 to +0.05"),
+        (0.00001, 0.02, "+0.001 to +2.0"),
+        (0.0, 0.02, "0.0 to +2.0"),
+        (-1e-17, 0.02, "0.0 to +2.0"),
+    ],
+)
+def test_an_interval_shows_whether_it_holds_zero(low: float, high: float, text: str) -> None:
+    assert format_points(Interval(low, high)) == text
 
 
 def make_shares(*ends: tuple[float, float]) -> dict[str, tuple[float, Interval]]:
