@@ -1,11 +1,16 @@
 """Groups of near-duplicate photos, which stay on one side of a split."""
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from stages.photos.manifest import PHOTOS
 from stages.runtime.errors import RESTORE, UserError
+
+HASH_BITS = 64
+LEAST_BITS = 8  # of a part: 256 values
 
 
 def group_duplicates(photos: pd.DataFrame, max_bits: int | None) -> npt.NDArray[np.int64]:
@@ -36,16 +41,39 @@ def group_near_duplicates(dhashes: list[str], max_bits: int) -> npt.NDArray[np.i
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
-    hashes = np.array([int(dhash, 16) for dhash in dhashes], dtype=np.uint64)
-    pairs = [  # row by row: N × N distances at once would not fit for 100,000 photos
-        (np.full(len(near), i), near)
-        for i in range(len(hashes))
-        for near in [i + np.flatnonzero(np.bitwise_count(hashes[i:] ^ hashes[i]) <= max_bits)]
-    ]
-    rows, columns = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    every = np.array([int(dhash, 16) for dhash in dhashes], dtype=np.uint64)
+    hashes, index = np.unique(every, return_inverse=True)
+    rows, columns = np.concatenate([find_pairs(hashes, mask, max_bits) for mask in list_masks(max_bits)], axis=1)
     links = csr_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(len(hashes), len(hashes)))
     labels = connected_components(links, directed=False)[1]
-    return np.asarray(pd.factorize(labels)[0], dtype=np.int64)
+    return np.asarray(pd.factorize(labels[index])[0], dtype=np.int64)
+
+
+def list_masks(max_bits: int) -> list[int]:
+    """Parts of a hash, of which near-duplicates have at least one in common: one part more than bits may differ.
+
+    Comparing only hashes with a part in common takes less than all pairs, unless parts are so short that many have one
+    in common: there the one part is empty, and common to all.
+    """
+    parts = max_bits + 1
+    if HASH_BITS // parts < LEAST_BITS:
+        return [0]
+    ends = [HASH_BITS * part // parts for part in range(parts + 1)]
+    return [(1 << high) - (1 << low) for low, high in pairwise(ends)]
+
+
+def find_pairs(hashes: npt.NDArray[np.uint64], mask: int, max_bits: int) -> npt.NDArray[np.int64]:
+    """Index pairs `[2, P]` of the hashes that are alike under a mask and differ in at most ``max_bits`` bits."""
+    masked = hashes & np.uint64(mask)
+    order = np.argsort(masked, kind="stable")
+    hashes, masked = hashes[order], masked[order]
+    ends = np.searchsorted(masked, masked, side="right")
+    pairs = [np.empty((2, 0), dtype=np.int64)]
+    for i in np.flatnonzero(ends > np.arange(len(hashes)) + 1):  # row by row: all distances at once would not fit
+        near = i + 1 + np.flatnonzero(np.bitwise_count(hashes[i + 1 : ends[i]] ^ hashes[i]) <= max_bits)
+        if len(near):
+            pairs.append(np.stack([np.full(len(near), order[i]), order[near]]))
+    return np.concatenate(pairs, axis=1)
 
 
 def find_label_conflicts(photos: pd.DataFrame) -> list[str]:

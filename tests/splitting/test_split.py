@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.sparse.csgraph import connected_components
 
 from stages import split
 from stages.base.files import compute_sha256
@@ -140,6 +141,19 @@ def test_chains_of_near_duplicates_form_one_group() -> None:
     assert group_near_duplicates(hashes, 0).tolist() == [0, 1, 2, 3, 4]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 16), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_groups_are_those_of_all_pairs(max_bits: int, centers: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    hashes = rng.integers(0, 2**63, centers, dtype=np.uint64).repeat(3) * 2
+    for _ in range(max_bits + 1):  # around each center, within reach of each other and just out of it
+        hashes ^= np.uint64(1) << rng.integers(0, 64, len(hashes), dtype=np.uint64)
+    rng.shuffle(hashes)
+    near = np.bitwise_count(hashes[:, None] ^ hashes) <= max_bits
+    expected = pd.factorize(connected_components(near, directed=False)[1])[0]
+    assert group_near_duplicates([f"{value:016x}" for value in hashes], max_bits).tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize(("count", "fits"), [(4, False), (5, True), (6, True)])
 def test_class_needs_one_group_per_fold(count: int, fits: bool) -> None:
     photos = make_table(["cats"] * 20 + ["dogs"] * count, list(range(20 + count)))
@@ -263,3 +277,8 @@ def test_grouping_scales() -> None:
     """20,000 photos: no distance matrix of 400 million entries."""
     hashes = [f"{h:016x}" for h in np.random.default_rng(0).integers(0, 2**63, 20_000)]
     assert len(set(group_near_duplicates(hashes, 2).tolist())) == 20_000
+
+
+def test_many_photos_alike_fit_in_memory() -> None:
+    """100,000 black photos: no list of 5 billion pairs."""
+    assert set(group_near_duplicates(["0" * 16] * 100_000, 2).tolist()) == {0}
