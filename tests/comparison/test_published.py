@@ -17,7 +17,8 @@ from tests.conftest import ROOT
 from tests.support.pipeline_files import write_study
 
 STUDIES = sorted(path.parent for path in (ROOT / "docs/study").glob("*/summary.json"))
-SEEDS = sorted(path.parent for path in (ROOT / "docs/study/seeds").glob("*/summary.json"))
+SEEDS = sorted(path.parent for path in (ROOT / "docs/study/seeds").glob("*/*/summary.json"))
+FOLDERS = STUDIES + SEEDS
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
@@ -32,7 +33,11 @@ def test_committed_reports_are_rendered_from_the_committed_numbers(folder: Path,
         assert data == committed[file], f"{file}: run `make study`"
 
 
-@pytest.mark.parametrize("folder", STUDIES + SEEDS, ids=lambda folder: folder.name)
+def test_every_published_study_is_found() -> None:
+    assert sorted(path.parent for path in (ROOT / "docs").rglob("summary.json")) == sorted(FOLDERS)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(ROOT / "docs/study").as_posix())
 def test_published_metrics_are_those_of_the_published_predictions(folder: Path) -> None:
     study, _ = published.load_published(folder)
     for arm in ARMS:
