@@ -100,7 +100,10 @@ def wait_for_stage(command: list[str]) -> socket.socket:
             if os.fork() == 0:
                 break
             connection.close()
-            list_packages()  # while the stage runs, for those to come
+            with suppress(Exception):  # it only saves time: while this stage runs, for those to come
+                from stages.tracking.runs import list_packages
+
+                list_packages()
     for number, action in usual.items():
         signal.signal(number, action)
     return connection
@@ -126,14 +129,6 @@ def load_libraries(listener: socket.socket) -> None:
             while True:
                 signal.pause()
     gc.freeze()
-
-
-def list_packages() -> None:
-    """Let MLflow find out, once, which packages are installed: storing a model asks for it, which takes 0.8 seconds."""
-    with suppress(Exception):  # it only saves time, and MLflow does not promise to keep this function
-        from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
-
-        warn_dependency_requirement_mismatches(["torch"])
 
 
 def adopt(connection: socket.socket) -> list[str]:
