@@ -190,7 +190,9 @@ def calibrate() -> list[Row]:
 
 
 def select(rows: list[Row], way: str, photos: int) -> list[Row]:
-    return [row for row in rows if (row.way, row.photos) == (way, photos)]
+    """Of all regimes; the classifiers have a table of their own."""
+    regimes = {regime.name for regime in REGIMES}
+    return [row for row in rows if (row.way, row.photos) == (way, photos) and row.setting in regimes]
 
 
 def render_errors(rows: list[Row]) -> str:

@@ -27,7 +27,7 @@ from stages.comparison.statistics import (
 )
 
 POWER = 0.8  # probability of finding a difference that is there
-MOST_TRIALS = 40  # on one dataset; for more, docs/looks.md shows no coverage
+MOST_TRIALS = 40  # on one dataset: the longest plan that docs/looks.md follows
 
 
 def find_trials_needed(values: Values, margin: float, groups: Groups | None = None) -> int | None:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import calibration
+from benchmarks import calibration, looks
 from benchmarks.calibration import (
     COVERAGE,
     DIFFERENCES,
@@ -221,3 +221,25 @@ def test_pages_are_filled_without_breaking_tables() -> None:
     page = fill(f"# {'title ' * 30}\n\n{'word ' * 60}\n\n{table}")
     assert table in page
     assert max(len(line) for line in page.split("\n\n")[1].splitlines()) <= 120
+
+
+def test_the_table_of_errors_is_about_regimes_alone() -> None:
+    """Classifiers are tested on 140 rows too, and have a table of their own."""
+    rows = [
+        looks.Row(setting, photos, 0.0, way, 2000, coverage, 0.02, 0.01, 0, 0.03, 20)
+        for way, _, _ in looks.list_ways()
+        for photos in looks.PHOTOS
+        for setting, coverage in ((looks.REGIMES[0].name, 0.97), (HALVES.name, 0.5))
+    ]
+    assert "| 140 | 5 10 20 | 3.0 | 97.0 |" in looks.render_errors(rows)
+    assert "✗" not in looks.render_errors(rows)
+    assert "| 50.0 ✗ |" in looks.render_learners(rows)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "difference", "right"),
+    [("helps", 0.02, True), ("hurts", 0.02, False), ("no practical difference", 0.02, True)]
+    + [("no practical difference", 0.05, False), ("helps", 0.0, False), ("cannot tell", 0.0, False)],
+)
+def test_a_verdict_is_right_when_it_holds_of_the_true_difference(verdict: str, difference: float, right: bool) -> None:
+    assert looks.is_true(verdict, difference) == right

@@ -33,8 +33,13 @@ STUDIES = {
     "epochs": Row("the labs' experiment: 140 photos, ResNet-50 from random weights", "1 h 40 min"),
     "steps": Row("the same, with equal steps", "3 h 20 min more"),
 }
-POLICIES = {"pretrained": "augly", "trivialaugment": "trivialaugment"}  # and the folders of their other seeds
-SEEDS = {study: (study, *(f"seeds/{name}/{seed}" for seed in (1, 2, 3))) for study, name in POLICIES.items()}
+FOLDERS = {  # of the other seeds
+    "pretrained": "augly",
+    "trivialaugment": "trivialaugment",
+    "pretrained-140": "augly-140",
+    "trivialaugment-140": "trivialaugment-140",
+}
+SEEDS = {study: (study, *(f"seeds/{name}/{seed}" for seed in (1, 2, 3))) for study, name in FOLDERS.items()}
 BLOCK = re.compile(r"(<!-- (\w+): made .*? -->\n)(.*?)(<!-- /\2 -->)", re.S)
 
 
@@ -80,15 +85,15 @@ def name_rows(numbers: list[int]) -> str:
 
 
 def render_seeds() -> str:
-    """A table with the same studies under other seeds, a row per policy and seed."""
+    """A table with the same studies under other seeds, a row per study and seed."""
     rows: list[list[object]] = []
     for name in itertools.chain(*SEEDS.values()):
         study, params, answer = load_answer(name)
         policy = {"augly": "AugLy's operations"}.get(params["augment.policy"], params["augment.policy"])
         shares = map(format_share, estimate_shares(study).values())
-        rows.append([policy, params["seed"], answer.trials, *shares, *describe_answer(answer)])
-    header = ["policy", "seed", "trials", "original, %", "augmented, %", "augmented − original, pp", "does it help?"]
-    return format_table(header, rows)
+        rows.append([policy, answer.photos, params["seed"], answer.trials, *shares, *describe_answer(answer)])
+    header = ["policy", "photos", "seed", "trials", "original, %", "augmented, %"]
+    return format_table([*header, "augmented − original, pp", "does it help?"], rows)
 
 
 def load_answer(name: str) -> tuple[Study, dict[str, Any], Answer]:
