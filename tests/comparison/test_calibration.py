@@ -238,8 +238,14 @@ def test_the_table_of_errors_is_about_regimes_alone() -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "difference", "right"),
-    [("helps", 0.02, True), ("hurts", 0.02, False), ("no practical difference", 0.02, True)]
-    + [("no practical difference", 0.05, False), ("helps", 0.0, False), ("cannot tell", 0.0, False)],
+    [
+        ("helps", 0.02, True),
+        ("helps", 0.0, False),
+        ("hurts", 0.02, False),
+        ("no practical difference", 0.02, True),
+        ("no practical difference", 0.05, False),
+        ("cannot tell", 0.0, False),
+    ],
 )
 def test_a_verdict_is_right_when_it_holds_of_the_true_difference(verdict: str, difference: float, right: bool) -> None:
     assert looks.is_true(verdict, difference) == right
