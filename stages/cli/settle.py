@@ -46,9 +46,9 @@ def main() -> None:
             "such as [5, 10, 20], before the first trial."
         )
     seconds: float | None = None  # a trial
-    for look in looks[looks.index(len(params.trials)) :]:
+    for look in list_steps(looks, params.trials, find_stale()):
         before = load_params().trials
-        set_trials(extend_trials(before, look))
+        set_trials(extend_trials(before[:look], look))
         stale = find_stale()
         new = len(stale)
         done = [trial for trial in load_params().trials if f"{trial}" not in stale]
@@ -63,7 +63,8 @@ def main() -> None:
         if not run_pipeline(left):
             print(f"\nThe budget of {format_duration(budget)} is spent. {GO_ON}")
             return
-        seconds = (time.monotonic() - started) / new if new else seconds
+        if new > 1:  # the first trial of all has more to do than the others: the time of its training is taken
+            seconds = (time.monotonic() - started) / new
         verdict = json.loads(COMPARISON.read_text())["verdict"]
         if verdict != OPEN:
             conclude(f"Settled after {look} trials: {verdict}.")
@@ -159,15 +160,23 @@ def estimate_seconds(new: int, seconds: float | None, training: float | None) ->
     return new * (seconds or training or 0.0)
 
 
+def list_steps(looks: list[int], trials: list[int], stale: set[str]) -> list[int]:
+    """The numbers of trials to run next: the looks that are left, and one trial first where nothing shows its cost."""
+    left = looks[looks.index(len(trials)) :]
+    return left if len(stale) < len(trials) else [1, *left]
+
+
 def announce(looks: list[int], look: int, new: int, seconds: float | None, training: float | None = None) -> str:
     """What comes next, and what it will cost: ``seconds`` a trial or, where not known, those of ``training``."""
+    if look not in looks:
+        return "\nOne trial first, which shows what a trial takes here."
     cost = ""
     if seconds:
         cost = f", about {format_duration(new * seconds)}"
     elif training:
         cost = f", about {format_duration(new * training)} of training"
     elif new:
-        cost = "; what a trial takes is known when one is done"
+        cost = "; MLflow does not know what a trial takes"
     work = f"{new} to run{cost}" if new else "all of them run already"
     return f"\nLook {looks.index(look) + 1} of {len(looks)}: {look} trials, {work}."
 

@@ -19,6 +19,7 @@ from stages.cli.settle import (
     estimate_seconds,
     extend_trials,
     find_start,
+    list_steps,
     measure_training,
     parse_budget,
     set_trials,
@@ -128,10 +129,19 @@ def test_trials_missing_in_the_middle_of_a_plan_are_refused(trials: list[int], w
 
 def test_a_look_is_announced_with_its_cost() -> None:
     assert announce([5, 10, 20], 10, 5, 27.0) == "\nLook 2 of 3: 10 trials, 5 to run, about 2 min."
-    unknown = "what a trial takes is known when one is done"
-    assert announce([5, 10, 20], 5, 5, None) == f"\nLook 1 of 3: 5 trials, 5 to run; {unknown}."
+    unknown = "MLflow does not know what a trial takes"
+    assert announce([5, 10, 20], 5, 4, None) == f"\nLook 1 of 3: 5 trials, 4 to run; {unknown}."
+    assert announce([5, 10, 20], 1, 1, None) == "\nOne trial first, which shows what a trial takes here."
     assert announce([5, 10, 20], 5, 4, None, 390.0) == ("\nLook 1 of 3: 5 trials, 4 to run, about 26 min of training.")
     assert announce([5, 10, 20], 5, 0, None) == "\nLook 1 of 3: 5 trials, all of them run already."
+
+
+@pytest.mark.parametrize(
+    ("trials", "stale", "steps"),
+    [(5, 5, [1, 5, 10, 20]), (5, 4, [5, 10, 20]), (10, 5, [10, 20]), (20, 0, [20]), (20, 20, [1, 20])],
+)
+def test_one_trial_comes_first_where_none_is_done(trials: int, stale: int, steps: list[int]) -> None:
+    assert list_steps([5, 10, 20], list(range(trials)), {f"{trial}" for trial in range(stale)}) == steps
 
 
 def test_a_look_is_weighed_against_the_budget_by_whole_trials_or_by_their_trainings() -> None:
@@ -208,15 +218,22 @@ PLANNED = SMALL | {
 def test_a_plan_is_followed_to_its_end(tmp_path: Path) -> None:
     folder = make_clone(tmp_path / "project", PLANNED)
     with subprocess.Popen(
-        [sys.executable, "-m", "stages.cli.settle"], cwd=folder, env=build_env(folder), start_new_session=True
+        [sys.executable, "-m", "stages.cli.settle"],
+        cwd=folder,
+        env=build_env(folder),
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         while not (folder / "models/augmented/1/run.json").exists():
             assert process.poll() is None
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(60) == 130
+        said = process.communicate(timeout=60)[0]
+        assert process.returncode == 130
+    assert re.search(r"(?s)One trial first.*Look 1 of 2: 5 trials, 4 to run, about \d+ s of training\.", said)
     said = call(folder, SETTLE)
-    assert "Look 1 of 2: 5 trials, 5 to run; what a trial takes is known when one is done." in said
+    assert re.search(r"Look 1 of 2: 5 trials, [34] to run, about \d+ s of training\.", said)
     assert re.search(r"The 1[02] trainings took \d+ s\.", said)
     assert re.search(r"Look 2 of 2: 6 trials, 1 to run, about \d+ s\.", said)
     comparison = json.loads((folder / "metrics/comparison.json").read_text())
