@@ -35,8 +35,8 @@ def main() -> None:
     print(" && ".join(list_commands(load_params())))
 
 
-def list_commands(params: Params) -> list[str]:
-    """What runs whatever is out of date, DVC's own knowledge and ours together."""
+def list_commands(params: Params, target: str = "") -> list[str]:
+    """What runs whatever is out of date, up to the stage ``target`` if given, DVC's own knowledge and ours together."""
     archive = check_photos(params.fetch)
     stages = find_replaced_weights(params)
     commands = []  # announced after both checks: where one of them fails, nothing runs
@@ -47,7 +47,7 @@ def list_commands(params: Params) -> list[str]:
         # alone, as --force holds for all stages before them too; these must be up to date then
         commands += [f"{REPRO} augment", f"{REPRO} --force --single-item {' '.join(stages)}"]
         print(f"{params.model.weights} is not the file that models began with: training again.", file=sys.stderr)
-    return [*commands, REPRO]
+    return [*commands, f"{REPRO} {target}".rstrip()]
 
 
 def check_photos(params: FetchParams) -> Path | None:

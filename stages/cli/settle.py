@@ -45,8 +45,13 @@ def main() -> None:
             "report.looks in params.yaml is null: there is no plan. Set it to the numbers of trials to look after, "
             "such as [5, 10, 20], before the first trial."
         )
+    if len(find_stale()) == len(params.trials):
+        print("\nOne trial first, which shows what a trial takes here.", flush=True)
+        if not run_pipeline(deadline - time.monotonic(), f"evaluate@{params.trials[0]}"):
+            print(describe_stop(budget))
+            return
     seconds: float | None = None  # a trial
-    for look in list_steps(looks, params.trials, find_stale()):
+    for look in looks[looks.index(len(params.trials)) :]:
         before = load_params().trials
         set_trials(extend_trials(before[:look], look))
         stale = find_stale()
@@ -61,10 +66,9 @@ def main() -> None:
             return
         started = time.monotonic()
         if not run_pipeline(left):
-            print(f"\nThe budget of {format_duration(budget)} is spent. {GO_ON}")
+            print(describe_stop(budget))
             return
-        if new > 1:  # the first trial of all has more to do than the others: the time of its training is taken
-            seconds = (time.monotonic() - started) / new
+        seconds = (time.monotonic() - started) / new if new else seconds
         verdict = json.loads(COMPARISON.read_text())["verdict"]
         if verdict != OPEN:
             conclude(f"Settled after {look} trials: {verdict}.")
@@ -86,6 +90,11 @@ def conclude(result: str) -> None:
 
 
 GO_ON = "`make settle` goes on where it was; BUDGET=2h gives it two hours."
+
+
+def describe_stop(budget: float) -> str:
+    """That so many seconds are spent."""
+    return f"\nThe budget of {format_duration(budget)} is spent. {GO_ON}"
 
 
 def parse_args() -> argparse.Namespace:
@@ -160,16 +169,8 @@ def estimate_seconds(new: int, seconds: float | None, training: float | None) ->
     return new * (seconds or training or 0.0)
 
 
-def list_steps(looks: list[int], trials: list[int], stale: set[str]) -> list[int]:
-    """The numbers of trials to run next: the looks that are left, and one trial first where nothing shows its cost."""
-    left = looks[looks.index(len(trials)) :]
-    return left if len(stale) < len(trials) else [1, *left]
-
-
 def announce(looks: list[int], look: int, new: int, seconds: float | None, training: float | None = None) -> str:
     """What comes next, and what it will cost: ``seconds`` a trial or, where not known, those of ``training``."""
-    if look not in looks:
-        return "\nOne trial first, which shows what a trial takes here."
     cost = ""
     if seconds:
         cost = f", about {format_duration(new * seconds)}"
@@ -181,12 +182,13 @@ def announce(looks: list[int], look: int, new: int, seconds: float | None, train
     return f"\nLook {looks.index(look) + 1} of {len(looks)}: {look} trials, {work}."
 
 
-def run_pipeline(seconds: float) -> bool:
-    """Run what is out of date. Returns: whether it came to its end within so many seconds.
+def run_pipeline(seconds: float, target: str = "") -> bool:
+    """Run what is out of date, up to ``target`` if given. Returns: whether that ended within so many seconds.
 
     Raises SystemExit with its status when it fails; it has said why.
     """
-    shell = " && ".join(["trap : INT", *list_commands(load_params())])  # the shell waits for DVC, as in the Makefile
+    commands = list_commands(load_params(), target)
+    shell = " && ".join(["trap : INT", *commands])  # the shell waits for DVC, as in the Makefile
     command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
     with subprocess.Popen(command, process_group=0) as process:  # to interrupt all that it starts, as Ctrl-C would
         try:

@@ -19,7 +19,6 @@ from stages.cli.settle import (
     estimate_seconds,
     extend_trials,
     find_start,
-    list_steps,
     measure_training,
     parse_budget,
     set_trials,
@@ -131,17 +130,8 @@ def test_a_look_is_announced_with_its_cost() -> None:
     assert announce([5, 10, 20], 10, 5, 27.0) == "\nLook 2 of 3: 10 trials, 5 to run, about 2 min."
     unknown = "MLflow does not know what a trial takes"
     assert announce([5, 10, 20], 5, 4, None) == f"\nLook 1 of 3: 5 trials, 4 to run; {unknown}."
-    assert announce([5, 10, 20], 1, 1, None) == "\nOne trial first, which shows what a trial takes here."
     assert announce([5, 10, 20], 5, 4, None, 390.0) == ("\nLook 1 of 3: 5 trials, 4 to run, about 26 min of training.")
     assert announce([5, 10, 20], 5, 0, None) == "\nLook 1 of 3: 5 trials, all of them run already."
-
-
-@pytest.mark.parametrize(
-    ("trials", "stale", "steps"),
-    [(5, 5, [1, 5, 10, 20]), (5, 4, [5, 10, 20]), (10, 5, [10, 20]), (20, 0, [20]), (20, 20, [1, 20])],
-)
-def test_one_trial_comes_first_where_none_is_done(trials: int, stale: int, steps: list[int]) -> None:
-    assert list_steps([5, 10, 20], list(range(trials)), {f"{trial}" for trial in range(stale)}) == steps
 
 
 def test_a_look_is_weighed_against_the_budget_by_whole_trials_or_by_their_trainings() -> None:
@@ -183,7 +173,7 @@ PATIENT = """
 from stages.cli import settle
 from stages.cli.stage import run_stage
 settle.load_params = lambda: None
-settle.list_commands = lambda _: ["trap '' INT", "echo started", "sleep 60"]
+settle.list_commands = lambda *_: ["trap '' INT", "echo started", "sleep 60"]
 run_stage(lambda: settle.run_pipeline(float("inf")))
 """
 
