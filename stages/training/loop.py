@@ -180,9 +180,10 @@ class Trainer:
 
     def _take_step(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, int]:
         """One optimizer step on images or features `[B, ...]` of classes `[B]`. Returns: loss, correct predictions."""
-        spec = self.spec
+        spec, step = self.spec, self._count_done()
+        torch.manual_seed(derive_seed(spec.seed, "dropout", step))  # also of stochastic depth
         for group in self.optimizer.param_groups:
-            group["lr"] = compute_learning_rate(self._count_done(), spec.steps, spec.params)
+            group["lr"] = compute_learning_rate(step, spec.steps, spec.params)
         inputs, targets = inputs.to(spec.device.torch_device), targets.to(spec.device.torch_device)
         with spec.device.autocast():
             logits = self.model(prepare(inputs, spec.network))  # [B, C]

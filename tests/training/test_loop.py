@@ -184,10 +184,11 @@ def test_label_smoothing_reaches_the_loss(tmp_path: Path) -> None:
     assert losses[0] != losses[1]
 
 
-def test_a_cosine_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    """The learning rate follows from the step alone, so that no scheduler has a state to lose."""
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_cosine_training_resumes_to_the_same_bytes(dropout: float, tmp_path: Path) -> None:
+    """The learning rate and what dropout drops follow from the step alone, so that neither has a state to lose."""
     spec = make_spec(choose(epochs=2, schedule="cosine", optimizer="sgd", learning_rate=0.01))
-    whole = build_model(make_network(), 2, seed=3)
+    whole, interrupted, resumed, other = (build_with_dropout(dropout) for _ in range(4))
     train_model(whole, spec, tmp_path / "whole")
 
     class Stopper(Notes):
@@ -196,7 +197,30 @@ def test_a_cosine_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
 
     checkpoints = Checkpoints(tmp_path / "parts", Stop(), seconds=-1)  # saves after every step
     with pytest.raises(InterruptedError):
-        Trainer(build_model(make_network(), 2, seed=3), spec, checkpoints).run(Stopper())
-    resumed = build_model(make_network(), 2, seed=3)
+        Trainer(interrupted, spec, checkpoints).run(Stopper())
     train_model(resumed, spec, tmp_path / "parts")
     assert compute_weights_sha256(resumed) == compute_weights_sha256(whole)
+    train_model(other, spec, tmp_path / "other")
+    assert compute_weights_sha256(other) == compute_weights_sha256(whole)
+
+
+def build_with_dropout(share: float) -> nn.Module:
+    """The small network, which drops so many of its features in training."""
+    model = build_model(make_network(), 2, seed=3)
+    model.set_submodule("fc", nn.Sequential(nn.Dropout(share), model.get_submodule("fc")))
+    return model
+
+
+def test_dropout_differs_between_steps_and_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    step = Trainer._take_step
+
+    def take_step(self: Trainer, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, int]:
+        taken = step(self, inputs, targets)
+        drawn.append(torch.initial_seed())
+        return taken
+
+    monkeypatch.setattr(Trainer, "_take_step", take_step)
+    for seed in (0, 1):
+        train_model(build_with_dropout(0.5), make_spec(choose(), seed), tmp_path / str(seed))
+    assert len(set(drawn)) == len(drawn) == 2 * 4 * 3
