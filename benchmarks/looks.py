@@ -141,6 +141,7 @@ def score(setting: str, photos: int, difference: float, studies: list[dict[int, 
         ends = [follow(spreads, looks, levels, difference) for spreads in studies]
         verdicts = Counter(end.verdict for end in ends)
         right = sum(number for verdict, number in verdicts.items() if is_true(verdict, difference))
+        wrong = len(ends) - right - verdicts["cannot tell"]
         rows.append(
             Row(
                 setting=setting,
@@ -152,7 +153,7 @@ def score(setting: str, photos: int, difference: float, studies: list[dict[int, 
                 helps=verdicts["helps"] / len(ends),
                 hurts=verdicts["hurts"] / len(ends),
                 right=right / len(ends),
-                wrong=1 - (right + verdicts["cannot tell"]) / len(ends),
+                wrong=wrong / len(ends),
                 trials=float(np.median([end.trials for end in ends])),
             )
         )
@@ -269,15 +270,16 @@ def render(rows: list[Row]) -> str:
         As in the calibration, with train sets that overlap: 140 rows, a new dataset for each study. The true difference
         of unequal arms is estimated by the mean of all studies. The last pair, two halves of the features, learns
         different things from the same rows: equal over all datasets, one is better on any one of them. More trials on
-        the same rows measure that chance ever better, so no number of looks protects from it:
+        the same rows do not reduce this part of the variance, so no plan of looks protects from it:
         [where it falls short](calibration.md#where-it-falls-short).
 
         {{learners}}
 
         ## How soon they end
 
-        How many studies end with a right verdict / with a wrong one, and in brackets after how many trials, the median
-        of all studies; by true gain in percentage points. The others end with *cannot tell*. *Helps* is right of any
+        Percent of studies that end with a right verdict / with a wrong one, and in brackets the median number of trials
+        of all studies; by true gain in percentage points. The others end with *cannot tell* after the last look, and
+        count in the median, too: where most do, it is the last look's number. *Helps* is right of any
         gain, *no practical difference* of gains up to the margin of {100 * MARGIN:g}, so that of a gain of just
         {100 * MARGIN:g} both are. The plan {plan} stops early where the answer is clear, and pays for that with wider
         intervals where it is not.

@@ -2,9 +2,9 @@
 
 Who adds trials until the answer looks clear finds a difference sooner or later, also where there is none. With a plan,
 each look spends a part of the 5 % that its new trials are of all planned ones: with looks after 5, 10 and 20 trials
-1.25, 1.25 and 2.5 %. As these parts add up to 5 %, all intervals hold together with a probability of at least 95 %,
-whenever one stops (Bonferroni's inequality, with the weights of a linear spending function: Lan & DeMets 1983,
-Biometrika 70:659). docs/looks.md shows how the whole procedure fares in simulated studies.
+1.25, 1.25 and 2.5 %. As these parts add up to 5 %, all intervals, if each keeps its own level, hold together with a
+probability of at least 95 %, whenever one stops (Bonferroni's inequality, with the weights of a linear spending
+function: Lan & DeMets 1983, Biometrika 70:659). docs/looks.md shows how the whole procedure fares in simulated studies.
 """
 
 from collections.abc import Sequence

@@ -111,7 +111,7 @@ def test_the_section_shows_looks_that_were_taken_and_those_that_were_not() -> No
 def test_a_late_plan_promises_nothing() -> None:
     study, answer = make_answer(10, 0.4)
     kept, late = (section.describe_plan(study, answer, late=late) for late in (False, True))
-    assert "So the intervals of all looks hold together with a probability of at least 95 %" in kept
+    assert "So the intervals of all looks, if each keeps its own level, hold together with a probability" in kept
     assert "This plan was declared or changed later, so that these do not." in late
     assert "So the intervals" not in late
     params = flatten(load_params(ROOT / "params.yaml").model_dump())

@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 STUDIES = {
     "pretrained": Row("697 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained", "14 min"),
-    "pretrained-steps": Row("the same, with equal steps", "45 min"),
+    "pretrained-steps": Row("the same, with equal steps", "45 min beside other work"),
     "trivialaugment": Row("as row {pretrained}, with TrivialAugmentWide in place of AugLy's operations", "4 min more"),
     "random-697": Row("697 photos at 64 x 64 pixels, RegNetX-200MF from random weights", "50 min"),
     "pretrained-140": Row("the labs' 140 photos, otherwise as in row {pretrained}", "11 min"),
@@ -137,7 +137,7 @@ def warn_of_seeds() -> str:
         answers = [load_answer(name)[2] for name in names[1:]]
         found = [f"{format_signed(100 * each.difference.mean, 1)} **{each.verdict}**" for each in answers]
         sentences.append(f"row {list(STUDIES).index(study) + 1}: {', '.join(found)}")
-    return f"With [three other seeds](docs/study/README.md#other-seeds), in {'; in '.join(sentences)}."
+    return f"With [three other seeds](docs/study/README.md#other-seeds), on the EPYC, in {'; in '.join(sentences)}."
 
 
 def render_blocks(text: str) -> str:

@@ -45,10 +45,12 @@ def describe_plan(study: Study, answer: Answer, *, late: bool = False) -> str:
         else ""
     )
     held = (
-        "Of a plan that is declared before the first look, the intervals of all looks hold together with a probability "
-        "of at least 95 %, whenever one stops. This plan was declared or changed later, so that these do not."
+        "Of a plan that is declared before the first look, the intervals of all looks, if each keeps its own level, "
+        "hold together with a probability of at least 95 %, whenever one stops. This plan was declared or changed "
+        "later, so that these do not."
         if late
-        else "So the intervals of all looks hold together with a probability of at least 95 %, whenever one stops."
+        else "So the intervals of all looks, if each keeps its own level, hold together with a probability of at least "
+        "95 %, whenever one stops."
     )
     return (
         f"The plan in params.yaml looks at the answer after {listed} trials. Each look spends a part of 5 %, as large "
