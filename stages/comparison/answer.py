@@ -66,6 +66,7 @@ class Answer:
 
     ``photos``: distinct test photos. ``trials_needed``, ``photos_needed``: what would settle an open question.
     ``detectable``: the true difference that would be found with a probability of about 80 %; of one trial None.
+    ``room``: the gain that the original arm leaves, as it was wrong on that share of the predictions.
     ``photos_least``: those below which *no practical difference* is out of reach, in the plan's last look.
     ``plan``: the numbers of trials at which looks are planned, empty without a plan; ``looks``: those taken.
     """
@@ -79,6 +80,7 @@ class Answer:
     photos_needed: int | None
     photos_least: int = 0
     detectable: float | None = None
+    room: float = 1.0
     plan: Sequence[int] = ()
     looks: Sequence[Look] = ()
 
@@ -117,6 +119,7 @@ def answer_question(study: Study, margin: float, plan: Sequence[int] | None = No
         photos_needed=photos_needed,
         photos_least=count_least_photos(margin, compute_levels(plan)[-1] if plan else LEVEL),
         detectable=find_detectable(gains, looks[-1].level if looks else LEVEL, groups) if trials > 1 else None,
+        room=1 - float(np.nanmean(study.correct["original"])),
         plan=plan or (),
         looks=looks,
     )

@@ -15,13 +15,7 @@ def describe_need(answer: Answer) -> str:
         )
     if answer.verdict != "cannot tell":
         return describe_doubt(answer)
-    power = (
-        f"Trials and photos like these find a true difference of about {100 * answer.detectable:.1f} percentage points "
-        "with a probability of about 80 %. "
-        if answer.detectable
-        else ""
-    )
-    power += describe_reach(answer)
+    power = describe_power(answer) + describe_reach(answer)
     if len(answer.looks) < len(answer.plan):
         more = answer.plan[len(answer.looks)]
         return f"{power}The next look is planned after {more} trials: `make settle` runs them."
@@ -35,6 +29,21 @@ def describe_need(answer: Answer) -> str:
         "excludes 0 with a probability of about 80 %, if the difference seen is the true one, or is too narrow to "
         "leave the question open; fewer are enough where the true difference is near 0."
         + (" More photos also mean larger train sets, and with them perhaps another difference." if photos else "")
+    )
+
+
+def describe_power(answer: Answer) -> str:
+    """How large a difference has to be, and where no gain can be as large; empty where that is not known."""
+    if not answer.detectable:
+        return ""
+    only_loss = (
+        f", which can only be a loss: the original arm leaves {100 * answer.room:.1f} to gain"
+        if answer.detectable > answer.room
+        else ""
+    )
+    return (
+        f"Trials and photos like these find a true difference of about {100 * answer.detectable:.1f} percentage points "
+        f"with a probability of about 80 %{only_loss}. "
     )
 
 

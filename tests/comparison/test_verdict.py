@@ -1,5 +1,7 @@
 """The sentences: numbers as they are, and never more certainty than they have."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,20 @@ def test_a_settled_question_needs_nothing_but_a_clear_effect_may_be_too_small_to
     words = describe_need(make_answer(verdict, (low + high) / 2, low, high, needed=(None, None)))
     assert ("differences of less than 2 percentage points" in words) == doubted
     assert bool(words) == doubted
+
+
+@pytest.mark.parametrize(("room", "only_loss"), [(0.034, True), (0.2, False)])
+def test_no_gain_is_promised_that_the_original_arm_does_not_leave(room: float, only_loss: bool) -> None:
+    answer = replace(make_answer("cannot tell", 0.0, -0.04, 0.04), detectable=0.088, room=room)
+    words = describe_need(answer)
+    assert "a true difference of about 8.8 percentage points with a probability of about 80 %" in words
+    assert (", which can only be a loss: the original arm leaves 3.4 to gain." in words) == only_loss
+
+
+def test_the_room_for_a_gain_is_what_the_original_arm_gets_wrong() -> None:
+    original, augmented = zip(make_pair(1, 2, 1000), make_pair(5, 0, 1000), strict=True)
+    answer = answer_question(make_study(np.array(original), np.array(augmented)), 0.02)
+    assert answer.room == pytest.approx(1 - np.mean(original))
 
 
 def test_counts_of_several_trials_show_how_far_they_differ() -> None:

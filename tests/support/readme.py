@@ -26,13 +26,15 @@ class Row(NamedTuple):
 
 STUDIES = {
     "pretrained": Row("697 photos, EfficientNet-Lite0 from ImageNet weights, only its last layer trained", "14 min"),
-    "pretrained-steps": Row("the same, with equal steps", "45 min beside other work"),
+    "pretrained-steps": Row("as row {pretrained}, with equal steps", "45 min beside other work"),
     "trivialaugment": Row("as row {pretrained}, with TrivialAugmentWide in place of AugLy's operations", "4 min more"),
-    "random-697": Row("697 photos at 64 x 64 pixels, RegNetX-200MF from random weights", "50 min"),
+    "random-697": Row("697 photos at 64 x 64 pixels, RegNetX-200MF from random weights", "50 min beside other work"),
     "pretrained-140": Row("the labs' 140 photos, otherwise as in row {pretrained}", "11 min"),
-    "trivialaugment-140": Row("the same, with TrivialAugmentWide in place of AugLy's operations", "10 min more"),
+    "trivialaugment-140": Row(
+        "as row {pretrained-140}, with TrivialAugmentWide in place of AugLy's operations", "10 min more"
+    ),
     "epochs": Row("the labs' experiment: 140 photos, ResNet-50 from random weights", "1 h 40 min"),
-    "steps": Row("the same, with equal steps", "3 h 20 min more"),
+    "steps": Row("as row {epochs}, with equal steps", "3 h 20 min more"),
 }
 FOLDERS = {  # of the other seeds
     "pretrained": "augly",
@@ -71,9 +73,11 @@ def render_results() -> str:
     processors = sorted({name for study in studies.values() for name in name_processors(study)}, reverse=True)
     above = "; ".join(f"{arms} in {name_rows(those)}" for arms, those in better.items())
     note = (
-        "Accuracy; in brackets: 95 % intervals, unless stated otherwise. Look 3 of 3: the last of three planned "
+        "Accuracy; in brackets: 95 % intervals, unless stated otherwise. The augmentation is two copies of every "
+        "photo, each by three of ten AugLy operations, unless stated otherwise. Look 3 of 3: the last of three planned "
         f"numbers of trials. The majority-class baseline is at 50 %; clearly above it: {above}. Cost: of all trials, "
-        f"on two cores of an {' or an '.join(processors)}. {warn_of_seeds()}"
+        f"on two cores of an {' or an '.join(processors)}; the Xeon computes in bf16, the EPYC in fp32. "
+        f"{warn_of_seeds()}"
     )
     table = format_table([*header, "augmented − original, pp", "does it help?", "cost"], rows)
     return table + "\n".join([*textwrap.wrap(note, 120, break_on_hyphens=False), "", ""])
