@@ -3,7 +3,9 @@
 SHELL := /bin/bash
 VENV := .venv
 READY := $(VENV)/.ready
+CLUSTER_READY := $(VENV)/.cluster-ready
 PORT := 5000
+COMPILE = uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade --custom-compile-command 'make requirements'
 OSV := https://api.osv.dev
 
 # DVC and MLflow start `python` from the PATH, so nobody has to activate anything
@@ -27,10 +29,11 @@ define run-pipeline
 @printf '\n'; grep '^\*\*' metrics/report.md | tr -d '*'
 endef
 
-repro: $(READY) ## run the pipeline, only what is out of date, and print the verdict
+# what is written on the command line, such as CLUSTER=auto, reaches the recipes' environment as well
+repro: $(READY) $(if $(CLUSTER),$(CLUSTER_READY)) ## run the pipeline, only what is out of date, and print the verdict (CLUSTER=auto: trials on a Ray cluster)
 	$(run-pipeline)
 
-settle: $(READY) ## run trials as report.looks plans, until the answer is clear (BUDGET=2h: or that is spent)
+settle: $(READY) $(if $(CLUSTER),$(CLUSTER_READY)) ## run trials as report.looks plans, until the answer is clear (BUDGET=2h: or that is spent)
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@python -m stages.cli.settle $(BUDGET)
 
@@ -46,13 +49,13 @@ ablation: $(READY) ## train with each augmentation operation alone, and all but 
 	@$(NO_BYTECODE) dvc --cd ablation status --json | $(NO_BYTECODE) python -m ablation.cost
 	@$(NO_BYTECODE) python -m stages.cli.preload dvc --cd ablation repro
 
-test: $(READY) ## lint, types and tests (6 to 10 minutes)
+test: $(READY) $(CLUSTER_READY) ## lint, types and tests (6 to 10 minutes)
 	ruff check .
 	ruff format --check .
 	@# mypy beside the tests, which leave it time
 	mypy & pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder && wait $$!
 
-slow: $(READY) ## the slow tests: real runs killed at every point, a server that hangs
+slow: $(READY) $(CLUSTER_READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow
 
 ui: $(READY) ## browse the tracked runs in MLflow, on this machine only (PORT=5000)
@@ -82,7 +85,7 @@ doctor: ## check that everything is fit to run; FIX=1 applies the fixes that los
 audit: $(READY) ## ask osv.dev for known vulnerabilities of the pinned packages
 	@# uv audits only projects: make one of these requirements
 	@folder=$$(mktemp -d) && trap 'rm -r $$folder' EXIT && cd $$folder && uv init --quiet --bare --name pins && \
-	uv add --quiet --no-sync --requirements $(CURDIR)/requirements.txt && \
+	uv add --quiet --no-sync --requirements $(CURDIR)/requirements.txt --requirements $(CURDIR)/requirements-cluster.txt && \
 	uv audit --preview-features audit-command --frozen --service-url $(OSV)
 
 $(READY): requirements.txt
@@ -99,6 +102,11 @@ $(READY): requirements.txt
 	@uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode requirements.txt
 	@touch $@
 
+# Ray, beside the rest
+$(CLUSTER_READY): requirements-cluster.txt $(READY)
+	@uv pip install --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode --requirement requirements-cluster.txt
+	@touch $@
+
 study: $(READY) ## render the published studies of docs/study/ again
 	@python -m stages.cli.study $(dir $(wildcard docs/study/*/summary.json))
 
@@ -109,6 +117,6 @@ calibration: $(READY) ## simulate studies with a known truth: docs/calibration.m
 	@python -m benchmarks.calibration
 	@python -m benchmarks.looks
 
-requirements: $(READY) ## pin the packages of requirements.in again, with hashes
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
-		--custom-compile-command 'make requirements' --output-file requirements.txt requirements.in
+requirements: $(READY) ## pin the packages of requirements.in and requirements-cluster.in again, with hashes
+	$(COMPILE) --output-file requirements.txt requirements.in
+	$(COMPILE) --constraint requirements.txt --output-file requirements-cluster.txt requirements-cluster.in

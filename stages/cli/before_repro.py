@@ -9,6 +9,7 @@ Command python -m stages.cli.before_repro
 """
 
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -35,8 +36,11 @@ def main() -> None:
     print(" && ".join(list_commands(load_params())))
 
 
-def list_commands(params: Params, target: str = "") -> list[str]:
-    """What runs whatever is out of date, up to the stage ``target`` if given, DVC's own knowledge and ours together."""
+def list_commands(params: Params, trial: int | None = None) -> list[str]:
+    """What runs whatever is out of date, or only this trial: DVC's own knowledge and ours together.
+
+    With ``$CLUSTER`` set, trials run on that Ray cluster; DVC then finds them done.
+    """
     archive = check_photos(params.fetch)
     stages = find_replaced_weights(params)
     commands = []  # announced after both checks: where one of them fails, nothing runs
@@ -47,7 +51,9 @@ def list_commands(params: Params, target: str = "") -> list[str]:
         # alone, as --force holds for all stages before them too; these must be up to date then
         commands += [f"{REPRO} augment", f"{REPRO} --force --single-item {' '.join(stages)}"]
         print(f"{params.model.weights} is not the file that models began with: training again.", file=sys.stderr)
-    return [*commands, f"{REPRO} {target}".rstrip()]
+    if os.environ.get("CLUSTER"):
+        commands += [f"{REPRO} fetch", "python -m stages.cluster" + ("" if trial is None else f" {trial}")]
+    return [*commands, REPRO if trial is None else f"{REPRO} evaluate@{trial}"]
 
 
 def check_photos(params: FetchParams) -> Path | None:

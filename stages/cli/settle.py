@@ -47,7 +47,7 @@ def main() -> None:
         )
     if len(find_stale()) == len(params.trials):
         print("\nOne trial first, which shows what a trial takes here.", flush=True)
-        if not run_pipeline(deadline - time.monotonic(), f"evaluate@{params.trials[0]}"):
+        if not run_commands(list_commands(params, params.trials[0]), deadline - time.monotonic()):
             print(describe_stop(budget))
             return
     seconds: float | None = None  # a trial
@@ -65,7 +65,7 @@ def main() -> None:
             print(f"It does not fit into what is left of the budget, {format_duration(max(left, 0))}. {GO_ON}")
             return
         started = time.monotonic()
-        if not run_pipeline(left):
+        if not run_commands(list_commands(load_params()), left):
             print(describe_stop(budget))
             return
         seconds = (time.monotonic() - started) / new if new else seconds
@@ -182,12 +182,11 @@ def announce(looks: list[int], look: int, new: int, seconds: float | None, train
     return f"\nLook {looks.index(look) + 1} of {len(looks)}: {look} trials, {work}."
 
 
-def run_pipeline(seconds: float, target: str = "") -> bool:
-    """Run what is out of date, up to ``target`` if given. Returns: whether that ended within so many seconds.
+def run_commands(commands: list[str], seconds: float = float("inf")) -> bool:
+    """Run `dvc repro` and the like, one after the other. Returns: whether they ended within so many seconds.
 
-    Raises SystemExit with its status when it fails; it has said why.
+    Raises SystemExit with its status when one fails; it has said why.
     """
-    commands = list_commands(load_params(), target)
     shell = " && ".join(["trap : INT", *commands])  # the shell waits for DVC, as in the Makefile
     command = [sys.executable, "-m", "stages.cli.preload", "sh", "-c", shell]
     with subprocess.Popen(command, process_group=0) as process:  # to interrupt all that it starts, as Ctrl-C would

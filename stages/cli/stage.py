@@ -31,7 +31,8 @@ def run_stage(main: Callable[[], None]) -> None:
     end_with_parent()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is written, as a terminal does
-    name = os.environ.get("DVC_STAGE", "").split("@")[0] or getattr(sys.modules["__main__"].__spec__, "name", "")
+    module = getattr(sys.modules["__main__"].__spec__, "name", "")
+    name = os.environ.get("DVC_STAGE", "").split("@")[0] or module.removesuffix(".__main__")
     try:
         main()
     except UserError as error:

@@ -1,18 +1,27 @@
 """Where a run came from: tags that lead from MLflow back to DVC and git."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import yaml
 
+GIT_TAGS = "GIT_TAGS"
+"""The environment variable with what `describe_git` found, for a trial on a cluster, whose folder has no git."""
+
 
 def describe_workspace() -> dict[str, str]:
     """Tags that lead from a run to the DVC stage, the DVC experiment and the git commit it came from."""
     tags = {"dvc_stage": os.environ.get("DVC_STAGE", ""), "dvc_experiment": os.environ.get("DVC_EXP_NAME", "")}
+    return tags | (json.loads(os.environ[GIT_TAGS]) if GIT_TAGS in os.environ else describe_git())
+
+
+def describe_git() -> dict[str, str]:
+    """Tags with the commit, and whether files differ from it."""
     # dvc.lock and metrics always differ while the pipeline runs; what makes a run dirty is code and params
     status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!metrics")
-    return tags | {"git_commit": _git("rev-parse", "HEAD") or "", "git_dirty": str(bool(status)).lower()}
+    return {"git_commit": _git("rev-parse", "HEAD") or "", "git_dirty": str(bool(status)).lower()}
 
 
 def read_upstream_md5s(paths: list[str]) -> dict[str, str]:

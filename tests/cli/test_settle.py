@@ -172,9 +172,7 @@ def test_a_plan_that_came_late_is_told_at_the_end(
 PATIENT = """
 from stages.cli import settle
 from stages.cli.stage import run_stage
-settle.load_params = lambda: None
-settle.list_commands = lambda *_: ["trap '' INT", "echo started", "sleep 60"]
-run_stage(lambda: settle.run_pipeline(float("inf")))
+run_stage(lambda: settle.run_commands(["trap '' INT", "echo started", "sleep 60"]))
 """
 
 

@@ -48,6 +48,7 @@ OBSERVERS = {
     "runtime": "messages, locks, places to be killed at, where the repository is",
     "tracking": "logs to MLflow: tracking/test_outputs shows the same bytes with it on, off and failing",
     "doctor": "runs outside of all stages",
+    "cluster": "runs the stages of a trial as they are, on another machine",
 }
 """Areas that decide no byte of a result, and so are no deps; why."""
 

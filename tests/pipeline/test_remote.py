@@ -1,16 +1,14 @@
 """The commands of docs/remote.md, word by word: results are pushed from one clone, and pulled into a fresh one."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.conftest import ROOT
 from tests.support.clone import call, share_cache
+from tests.support.s3 import CREDENTIALS, serve_bucket
 from tests.support.story import Story
 
 TEXT = (ROOT / "docs/remote.md").read_text()
@@ -36,20 +34,6 @@ def read_commands(heading: str) -> list[str]:
     return match[1].splitlines()
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    """An S3-compatible server on loopback that has the bucket of the page. Yields its URL."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    s3 = boto3.client(
-        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
-    )
-    s3.create_bucket(Bucket="my-bucket")
-    yield url
-    server.stop()
-
-
 @dataclass(frozen=True)
 class Host:
     """A folder for clones in which every connection that a command opens is written down."""
@@ -64,11 +48,8 @@ class Host:
         return call(
             self.home / folder,
             command,
-            PYTHONPATH=str(self.home),
-            CONNECTIONS=str(self.home / "connections"),
-            AWS_ACCESS_KEY_ID="test",
-            AWS_SECRET_ACCESS_KEY="test",
-            AWS_DEFAULT_REGION="us-east-1",
+            status=0,
+            **CREDENTIALS | {"PYTHONPATH": str(self.home), "CONNECTIONS": str(self.home / "connections")},
         )
 
     def list_peers(self) -> set[str]:
@@ -85,10 +66,11 @@ def test_results_reach_a_fresh_clone_through_a_folder(story: Story, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_results_reach_a_fresh_clone_through_s3(story: Story, server: str, tmp_path: Path) -> None:
+def test_results_reach_a_fresh_clone_through_s3(story: Story, tmp_path: Path) -> None:
     host = Host(tmp_path)
-    push(host, story, [line.replace("http://127.0.0.1:9000", server) for line in read_commands("S3")])
-    pull(host)
+    with serve_bucket("my-bucket") as url:
+        push(host, story, [line.replace("http://127.0.0.1:9000", url) for line in read_commands("S3")])
+        pull(host)
     assert host.list_peers() == {"127.0.0.1"}, "and nobody else is asked"
 
 
