@@ -41,6 +41,11 @@ def list_commands(params: Params, trial: int | None = None) -> list[str]:
 
     With ``$CLUSTER`` set, trials run on that Ray cluster; DVC then finds them done.
     """
+    cluster = bool(os.environ.get("CLUSTER"))
+    if cluster:
+        from stages.cluster.checks import check_request  # few runs need it
+
+        check_request(params)
     archive = check_photos(params.fetch)
     stages = find_replaced_weights(params)
     commands = []  # announced after both checks: where one of them fails, nothing runs
@@ -51,7 +56,7 @@ def list_commands(params: Params, trial: int | None = None) -> list[str]:
         # alone, as --force holds for all stages before them too; these must be up to date then
         commands += [f"{REPRO} augment", f"{REPRO} --force --single-item {' '.join(stages)}"]
         print(f"{params.model.weights} is not the file that models began with: training again.", file=sys.stderr)
-    if os.environ.get("CLUSTER"):
+    if cluster:
         commands += [f"{REPRO} fetch", "python -m stages.cluster" + ("" if trial is None else f" {trial}")]
     return [*commands, REPRO if trial is None else f"{REPRO} evaluate@{trial}"]
 

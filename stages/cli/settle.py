@@ -16,13 +16,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from stages.base.sections import flatten
 from stages.cli.alone import check_alone
 from stages.cli.before_repro import list_commands
-from stages.cli.params import PARAMS, find_gap, load_params, read_yaml
+from stages.cli.params import PARAMS, Params, find_gap, load_params, read_yaml
 from stages.cli.stage import run_stage
 from stages.runtime.errors import UserError
 from stages.runtime.progress import format_duration
@@ -37,7 +40,11 @@ def main() -> None:
     budget = parse_budget(parse_args().budget)
     deadline = time.monotonic() + budget
     check_alone(find_root())
-    set_trials(find_start(read_yaml(PARAMS)))
+    found = read_yaml(PARAMS)
+    start = find_start(found)
+    with suppress(ValidationError):  # then nothing is changed, and load_params says what is wrong
+        Params.model_validate(found | {"trials": start} if start else found)
+        set_trials(start)
     params = load_params()
     looks = params.report.looks
     if looks is None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from stages.cli.params import Params, load_params
 from stages.cli.settle import find_stale
 from stages.cli.stage import run_stage
+from stages.cluster.checks import check_request
 from stages.cluster.payload import merge_results, pack_code, pack_trial, read_lock
 from stages.cluster.queue import Cluster, run_trials
 from stages.model.params import find_file
@@ -37,22 +38,21 @@ def main() -> None:
     parser.add_argument("trials", nargs="*", type=int)
     chosen = parser.parse_args().trials
     params = load_params()
-    threads = check_params(params)
-    check_places()
+    threads, gpus = check_request(params)
     with hold_lock(find_root() / ".dvc/tmp/cluster.lock"):
         stale = find_stale()
         trials = [trial for trial in chosen or params.trials if f"{trial}" in stale]
         if trials:
             share_known(trials)
-            run_on_cluster(params, trials, threads)
+            run_on_cluster(params, trials, threads, gpus)
 
 
-def run_on_cluster(params: Params, trials: list[int], threads: int) -> None:
+def run_on_cluster(params: Params, trials: list[int], threads: int, gpus: float) -> None:
     """Run these trials; pull what they made. Raises UserError when one of them failed."""
     code = pack_code(find_file(params.model.weights))
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
     environment[GIT_TAGS] = json.dumps(describe_git())
-    cluster = Cluster(os.environ["CLUSTER"], threads, parse_gpus(os.environ.get("CLUSTER_GPUS", "0")), environment)
+    cluster = Cluster(os.environ["CLUSTER"], threads, gpus, environment)
     done = []
     try:
         for trial, results in run_trials(cluster, trials, code, pack_trial):
@@ -61,43 +61,6 @@ def run_on_cluster(params: Params, trials: list[int], threads: int) -> None:
     finally:
         if done:
             call_dvc("pull", "--quiet", *(name for name in read_lock() if name.partition("@")[2] in map(str, done)))
-
-
-def check_params(params: Params) -> int:
-    """How many cores a trial takes. Raises UserError when that is open."""
-    if params.train.threads is None:
-        raise UserError(
-            "train.threads in params.yaml is null, as many as a machine has, which may differ from node to node, and "
-            "results differ with it. Set the number of cores that a trial takes on the cluster, such as 4."
-        )
-    return params.train.threads
-
-
-def check_places() -> None:
-    """Raise UserError when nodes could not share their results."""
-    listed = subprocess.run(["dvc", "config", "core.remote"], capture_output=True, text=True, check=False)
-    if not listed.stdout.strip():
-        raise UserError(
-            "there is no default DVC remote, through which nodes share photos and models. Add one that all of them "
-            "reach: dvc remote add --default store s3://my-bucket/dvc-store (docs/remote.md)."
-        )
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri or uri.startswith(("sqlite:", "file:", "/", ".")):
-        raise UserError(
-            f"MLFLOW_TRACKING_URI is {uri or 'not set'}, and a node's own store would be lost with its folder. Name a "
-            "tracking server that all nodes reach: export MLFLOW_TRACKING_URI=http://host:5000 (docs/scale.md)."
-        )
-
-
-def parse_gpus(text: str) -> float:
-    """The GPUs of a trial, such as 0.25. Raises UserError when it is no such number."""
-    try:
-        gpus = float(text)
-    except ValueError:
-        gpus = -1.0
-    if not (0 <= gpus < 1 or (gpus >= 1 and gpus.is_integer())):  # Ray's rule; no number compares with NaN
-        raise UserError(f"CLUSTER_GPUS={text}: a trial takes 0 GPUs, a part of one, such as 0.25, or a whole number.")
-    return gpus
 
 
 def share_known(trials: list[int]) -> None:

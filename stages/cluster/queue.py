@@ -75,8 +75,11 @@ def connect(cluster: Cluster) -> Iterator[Any]:
     try:
         ray.init(address=cluster.address, logging_level="warning", runtime_env={"env_vars": cluster.environment})
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"the Ray cluster at CLUSTER={cluster.address} cannot be used: {reason}") from error
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise UserError(
+            f"the Ray cluster CLUSTER={cluster.address} cannot be used: {reason}. Start one with ray start --head, or "
+            "name its address, such as head:6379 (docs/scale.md)."
+        ) from error
     try:
         check_nodes(ray, cluster)
         yield ray

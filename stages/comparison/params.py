@@ -1,11 +1,10 @@
 """The section ``report`` of params.yaml."""
 
-from itertools import pairwise
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from stages.base.sections import Count, Fraction, Section
+from stages.base.sections import Fraction, Section
 
 FIRST_LOOK = 5  # trials; fewer hardly show how much trials differ
 
@@ -14,11 +13,14 @@ class ReportParams(Section):
     """How the arms are compared, and after which numbers of trials."""
 
     margin: Fraction
-    looks: Annotated[list[Count], Field(min_length=1)] | None
+    looks: list[int] | None
 
-    @field_validator("looks")
+    @field_validator("looks", mode="before")
     @classmethod
-    def _increase(cls, looks: list[int] | None) -> list[int] | None:
-        if looks and (looks[0] < FIRST_LOOK or any(later <= earlier for earlier, later in pairwise(looks))):
-            raise ValueError(f"give increasing numbers of trials, the first at least {FIRST_LOOK}, such as [5, 10, 20]")
+    def _increase(cls, looks: Any) -> Any:
+        plan = looks if isinstance(looks, list) and all(type(look) is int for look in looks) else []
+        if looks is not None and (not plan or plan != sorted(set(plan)) or plan[0] < FIRST_LOOK):
+            raise ValueError(
+                f"give increasing numbers of trials, the first at least {FIRST_LOOK}, such as [5, 10, 20]; or null"
+            )
         return looks

@@ -15,7 +15,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from stages.runtime.locks import try_lock
 from stages.runtime.root import find_root
 from stages.tracking import store
-from stages.tracking.runs import MODEL_TAG
+from stages.tracking.runs import MODEL_TAG, SECONDS_TAG
 
 JOURNAL, FILES = "journal.json", "files"
 EVERY_EPOCH = "train/loss"  # every epoch has it, so it shows which epochs are synced
@@ -29,6 +29,7 @@ class Journal:
     creation was lost, and a training that has to be repeated adds no second run.
     ``datasets``: the fields of MLflow's Dataset. ``epochs``: time in milliseconds and metrics, by epoch.
     ``model_sha256``: empty until the training is complete. ``started``: time of the process's start, in milliseconds.
+    ``seconds``: that the training took, without the pauses after which it was resumed.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Journal:
     ended: int = 0
     experiment: str = store.EXPERIMENT
     started: int | None = None
+    seconds: float = 0.0
 
     def add_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Note an epoch, once."""
@@ -73,6 +75,8 @@ def sync_journal(journal: Journal, files: Path | None = None) -> str:
             client.log_batch(run_id, metrics=points)
     if journal.model_sha256:
         client.set_tag(run_id, MODEL_TAG, journal.model_sha256)
+        if journal.seconds:
+            client.set_tag(run_id, SECONDS_TAG, f"{journal.seconds:.1f}")
         client.set_terminated(run_id, "FINISHED", end_time=journal.ended)
     for file in sorted(files.rglob("*") if files else []):  # last, as they are large
         if file.is_file() and file.suffix != ".partial":

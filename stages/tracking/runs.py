@@ -28,6 +28,11 @@ def find_run(client: MlflowClient, arm: str, trial: int, model_sha256: str) -> R
     return runs[0] if runs else None
 
 
+SECONDS_TAG = "training_seconds"
+"""Says how long a run was trained. From its start to its end there may be pauses, and a training that is repeated keeps
+the start of the first."""
+
+
 def find_duration(arm: str, trial: int) -> float | None:
     """How many seconds the training of a model took, or None where there is none, or MLflow did not see it train."""
     file = get_model_dir(arm, trial) / RUN_FILE
@@ -39,7 +44,7 @@ def find_duration(arm: str, trial: int) -> float | None:
     run = found[0] if found else None
     if run is None or "restored" in run.data.tags:
         return None
-    return float(run.info.end_time - run.info.start_time) / 1000
+    return float(run.data.tags.get(SECONDS_TAG) or (run.info.end_time - run.info.start_time) / 1000)
 
 
 def store_model(

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -44,6 +44,7 @@ class TrackedRun:
     synced_at: float = 0.0
     outage_s: float = 0.0
     monitor: SystemMetricsMonitor | None = None
+    since: float = field(default_factory=lambda: psutil.Process().create_time())  # up to which journal.seconds counts
 
     def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Log the metrics of an epoch, once; epochs count from 1. Those that pass in no time are logged together."""
@@ -77,6 +78,8 @@ class TrackedRun:
 
     def write_journal(self) -> None:
         """Keep on disk what is to be logged."""
+        now = time.time()
+        self.journal.seconds, self.since = self.journal.seconds + now - self.since, now
         write_json(self.folder / JOURNAL, asdict(self.journal))
 
     def attempt(self, action: Callable[[], object]) -> bool:

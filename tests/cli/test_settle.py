@@ -19,6 +19,7 @@ from stages.cli.settle import (
     estimate_seconds,
     extend_trials,
     find_start,
+    main,
     measure_training,
     parse_budget,
     set_trials,
@@ -75,6 +76,18 @@ def test_it_begins_at_the_next_look(trials: list[int], looks: list[int], start: 
 )
 def test_an_invalid_file_is_left_to_the_check_of_params(found: object) -> None:
     assert find_start(found) == []
+
+
+@pytest.mark.parametrize("looks", [[10, 5], [3, 10], [5, 5]])
+def test_params_that_are_refused_stay_as_they_are(
+    looks: list[int], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_params({"report.looks": looks})
+    before = PARAMS.read_text()
+    monkeypatch.setattr("sys.argv", ["settle"])
+    with pytest.raises(UserError, match="give increasing numbers of trials"):
+        main()
+    assert PARAMS.read_text() == before
 
 
 def test_only_the_line_of_trials_changes(workspace: Path) -> None:
@@ -150,6 +163,12 @@ def test_the_first_look_costs_what_a_trial_that_is_done_took(workspace: Path) ->
         entry.ended = now
         sync_journal(entry)
     assert measure_training([1]) == pytest.approx(210)
+    for arm in ("original", "augmented"):
+        make_run(arm=arm, trial=2, model_sha256=f"{arm}-2").save(get_model_dir(arm, 2) / RUN_FILE)
+        entry = Journal(f"{arm}-2", f"{arm}-2", {}, {"arm": arm, "trial": "2"}, started=now - 36_000_000, seconds=12)
+        entry.end(f"{arm}-2")
+        sync_journal(entry)
+    assert measure_training([2]) == pytest.approx(24), "pauses of a training that was resumed do not count"
     assert measure_training([]) is None
 
 

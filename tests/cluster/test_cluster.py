@@ -15,8 +15,10 @@ import psutil
 import pytest
 import yaml
 
+from stages.cli.before_repro import list_commands
 from stages.cli.params import load_params
 from stages.cluster import __main__ as cluster
+from stages.cluster import checks
 from stages.cluster.payload import LOCK, merge_results, pack_code, pack_trial, read_lock
 from stages.cluster.queue import Cluster, check_address, count_places, has_place
 from stages.cluster.trial import STAGES
@@ -99,20 +101,20 @@ def test_code_and_weights_are_sent() -> None:
 
 def test_the_number_of_cores_must_be_said(workspace: Path) -> None:
     with pytest.raises(UserError, match=r"train\.threads in params\.yaml is null.*Set the number of cores"):
-        cluster.check_params(load_params())
+        checks.check_params(load_params())
     change_params({"train.threads": 4})
-    assert cluster.check_params(load_params()) == 4
+    assert checks.check_params(load_params()) == 4
 
 
 @pytest.mark.parametrize(("text", "gpus"), [("0", 0), ("0.25", 0.25), ("1", 1), ("2", 2)])
 def test_a_trial_may_share_a_gpu(text: str, gpus: float) -> None:
-    assert cluster.parse_gpus(text) == gpus
+    assert checks.parse_gpus(text) == gpus
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "nan", "inf", "a", ""])
 def test_gpus_that_ray_does_not_know_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="CLUSTER_GPUS="):
-        cluster.parse_gpus(text)
+        checks.parse_gpus(text)
 
 
 @pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db", "file:///tmp/runs", "./runs"])
@@ -120,12 +122,21 @@ def test_places_that_nodes_do_not_share_are_refused(uri: str, workspace: Path, m
     call(workspace, "dvc init --no-scm --force")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match="there is no default DVC remote"):
-        cluster.check_places()
+        checks.check_places()
     call(workspace, "dvc remote add --default store /mnt/store")
     with pytest.raises(UserError, match="Name a tracking server"):
-        cluster.check_places()
+        checks.check_places()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
-    cluster.check_places()
+    checks.check_places()
+
+
+def test_what_is_wrong_shows_before_anything_runs(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUSTER", "auto")
+    with pytest.raises(UserError, match=r"train\.threads"):
+        list_commands(load_params())
+    monkeypatch.setenv("CLUSTER_GPUS", "1.5")
+    with pytest.raises(UserError, match=r"CLUSTER_GPUS=1\.5"):
+        list_commands(load_params())
 
 
 def test_an_address_where_nobody_listens_is_named_at_once() -> None:

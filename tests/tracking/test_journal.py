@@ -301,3 +301,12 @@ def test_damaged_journal_is_no_journal(workspace: Path) -> None:
     for text in ("", "{", "[]", '{"name": 1, "surprise": 2}'):
         Path("journal.json").write_text(text)
         assert load_journal(Path()) is None
+
+
+def test_only_the_time_in_which_it_ran_counts_as_training(tmp_path: Path) -> None:
+    journal = Journal("original-0", "token", {}, {"arm": "original", "trial": "0"}, started=0)
+    for seconds in (30, 20):  # two sessions, with any pause between them
+        TrackedRun(tmp_path, load_journal(tmp_path) or journal, since=time.time() - seconds).write_journal()
+    loaded = load_journal(tmp_path)
+    assert loaded
+    assert loaded.seconds == pytest.approx(50, abs=5)
