@@ -43,7 +43,7 @@ def read_lock() -> dict[str, Any]:
     """The stages of dvc.lock."""
     if not LOCK.exists():
         return {}
-    stages: dict[str, Any] = yaml.load(LOCK.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
+    stages: dict[str, Any] = yaml.load(LOCK.read_bytes(), yaml.CSafeLoader)["stages"]
     return stages
 
 
@@ -54,4 +54,4 @@ def is_of(stage: str, trial: int) -> bool:
 
 def _dump(value: Any) -> bytes:
     """As DVC writes it."""
-    return yaml.dump(value, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False).encode()
+    return yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False).encode()
