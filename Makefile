@@ -113,7 +113,7 @@ study: $(READY) ## render the published studies of docs/study/ again
 readme: $(READY) ## regenerate the results table of README.md from docs/study/
 	@python -m tests.support.readme
 
-calibration: $(READY) ## simulate studies with a known truth: docs/calibration.md and docs/looks.md (half an hour)
+calibration: $(READY) ## simulate studies with a known truth: docs/calibration.md and docs/looks.md (two hours)
 	@python -m benchmarks.calibration
 	@python -m benchmarks.looks
 

@@ -576,6 +576,7 @@ def render_page(found: Calibration) -> str:
     """docs/calibration.md."""
     sizes = ", ".join(f"{each.bootstrapped} with {each.photos:,} photos" for each in SIZES)
     largest = SIZES[-1]
+    ratio = render_ratio(found.rows)
     luck = [percent(2 * compute_error(COVERAGE, number)) for number in (STUDIES, largest.bootstrapped)]
     text = f"""
 # Calibration: how often is the method wrong?
@@ -600,10 +601,8 @@ short", these meet both: {render_bars(found.rows + found.learners)}.
 
 *Ours* was chosen as the narrowest method that meets the bars in all these rows, so that it does so is no independent
 test; of the rows where it falls short, those of two halves do not meet them. On 140 photos Nadeau and Bengio's interval
-is wider by a factor of {
-        render_ratio(found.rows)
-    }. On 28 photos that are nearly all classified correctly, the arms differ on none or one, and
-every method but ours mistakes that for certainty.
+is wider by a factor of {ratio}. On 28 photos that are nearly all classified correctly, the arms differ on none or one,
+and every method but ours mistakes that for certainty.
 
 ## Coverage and false alarms
 

@@ -40,11 +40,7 @@ def main() -> None:
     budget = parse_budget(parse_args().budget)
     deadline = time.monotonic() + budget
     check_alone(find_root())
-    found = read_yaml(PARAMS)
-    start = find_start(found)
-    with suppress(ValidationError):  # then nothing is changed, and load_params says what is wrong
-        Params.model_validate(found | {"trials": start} if start else found)
-        set_trials(start)
+    list_first_trials()
     params = load_params()
     looks = params.report.looks
     if looks is None:
@@ -123,6 +119,15 @@ def parse_budget(text: str) -> float:
     return float(seconds)
 
 
+def list_first_trials() -> None:
+    """Set the trials to begin with; where params.yaml is invalid, change nothing: load_params will say why."""
+    found = read_yaml(PARAMS)
+    if start := find_start(found):
+        with suppress(ValidationError):
+            Params.model_validate(found | {"trials": start})
+            set_trials(start)
+
+
 def find_start(found: Any) -> list[int]:
     """The trials to begin with: those listed, and as many more as the next look takes; none if the file is invalid."""
     try:
@@ -143,8 +148,6 @@ def extend_trials(trials: list[int], number: int) -> list[int]:
 
 def set_trials(trials: list[int]) -> None:
     """Change that list in params.yaml, and nothing else. Raises UserError when it is not written as a plain list."""
-    if not trials:
-        return
     text = PARAMS.read_text(encoding="utf-8")
     changed, count = re.subn(r"(?m)^trials:(?: *\[[\d, \n]*\]|(?:\n *- *\d+)+)", f"trials: {trials}", text)
     if count != 1:

@@ -20,13 +20,13 @@ from stages.cli.params import Params, load_params
 from stages.cli.settle import find_stale
 from stages.cli.stage import run_stage
 from stages.cluster.checks import check_request
-from stages.cluster.payload import merge_results, pack_code, pack_trial, read_lock
+from stages.cluster.payload import merge_results, pack_code, pack_trial
 from stages.cluster.queue import Cluster, run_trials
 from stages.model.params import find_file
 from stages.runtime.errors import UserError
 from stages.runtime.locks import try_lock
 from stages.runtime.root import find_root
-from stages.tracking.workspace import GIT_TAGS, describe_git
+from stages.tracking.workspace import GIT_TAGS, describe_git, read_lock
 
 PASSED = ("AWS_", "AZURE_", "GOOGLE_", "MLFLOW_", "REQUIRE_TRACKING")
 """What the names of environment variables begin with that a trial gets: credentials, and where to track."""

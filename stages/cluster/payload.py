@@ -8,8 +8,7 @@ import yaml
 from stages.base.files import write_bytes
 from stages.cli.params import PARAMS, read_yaml
 from stages.cluster.task import Files
-
-LOCK = Path("dvc.lock")
+from stages.tracking.workspace import LOCK, read_lock
 
 
 def pack_code(weights: Path | None) -> Files:
@@ -37,14 +36,6 @@ def merge_results(trial: int, results: Files) -> None:
     returned = yaml.safe_load(results[LOCK.name])["stages"]
     stages = read_lock() | {name: entry for name, entry in returned.items() if is_of(name, trial)}
     write_bytes(LOCK, _dump({"schema": "2.0", "stages": stages}))
-
-
-def read_lock() -> dict[str, Any]:
-    """The stages of dvc.lock."""
-    if not LOCK.exists():
-        return {}
-    stages: dict[str, Any] = yaml.load(LOCK.read_bytes(), yaml.CSafeLoader)["stages"]
-    return stages
 
 
 def is_of(stage: str, trial: int) -> bool:

@@ -19,10 +19,11 @@ from stages.cli.before_repro import list_commands
 from stages.cli.params import load_params
 from stages.cluster import __main__ as cluster
 from stages.cluster import checks
-from stages.cluster.payload import LOCK, merge_results, pack_code, pack_trial, read_lock
+from stages.cluster.payload import merge_results, pack_code, pack_trial
 from stages.cluster.queue import Cluster, check_address, count_places, has_place
 from stages.cluster.trial import STAGES
 from stages.runtime.errors import UserError
+from stages.tracking.workspace import LOCK, read_lock
 from tests.conftest import ROOT, change_params
 from tests.support.clone import SMALL, build_env, call, make_clone
 from tests.support.mlflow_server import Server, find_port
@@ -262,10 +263,10 @@ def lose_a_worker(folder: Path, environment: dict[str, str]) -> None:
         worker = lost.parent()
         assert worker
         worker.kill()
+        wait_until(lambda: not lost.is_running(), "what a worker started ends with it", 20)
         said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert len(re.findall(r"^cluster: trial [01] is done", said, re.M)) == 2
-    assert not lost.is_running(), "what a worker started ends with it"
 
 
 def compare(alone: Path, shared: Path) -> None:
@@ -299,3 +300,4 @@ def end_by_ctrl_c(folder: Path, environment: dict[str, str]) -> None:
     assert process.returncode == 130, said
     wait_until(lambda: not find_trials(), "all trials end", 30)
     assert "interrupted; run the same command again" in said
+    assert "is done" not in said, "they did not just come to their end"
