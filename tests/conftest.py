@@ -25,7 +25,7 @@ from stages.photos.manifest import PHOTOS, PhotoTable
 ROOT = Path(__file__).parent.parent
 FIRST = ("test_end_to_end", "test_checkpoints", "test_journal", "test_kaggle", "test_security")
 LAST = ("test_changes", "test_remote", "test_fuzz", "test_outputs")
-"""Files in the order in which they start. test_changes and test_remote need the story that test_end_to_end plays."""
+"""Files in the order in which they start. test_changes and test_remote need the run that test_end_to_end begins."""
 
 # how long an example takes says more about the machine's other work than about the code
 settings.register_profile("untimed", deadline=None)

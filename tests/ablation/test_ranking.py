@@ -102,6 +102,7 @@ def test_clear_effects_are_named_and_the_others_are_not(ablation: tuple[Study, C
     )
 
 
+@pytest.mark.slow
 def test_policies_like_the_original_arm_are_rarely_called_clear() -> None:
     alarms = 0
     for seed in range(60):

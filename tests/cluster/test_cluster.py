@@ -188,7 +188,6 @@ PLANNED = SMALL | {
     "augment.operations": {"hflip": {}},
     "augment.operations_per_copy": 1,
     "evaluate.robustness": False,
-    "model.name": "mobilenet_v3_small",
 }
 
 

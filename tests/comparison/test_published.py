@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,13 @@ SEEDS = sorted(path.parent for path in (ROOT / "docs/study/seeds").glob("*/*/sum
 FOLDERS = STUDIES + SEEDS
 
 
-@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def mark_slow(folder: Path) -> Any:
+    """Rendering a study takes seconds: `make test` renders those of the labs alone."""
+    marks = [] if folder.name in ("epochs", "steps") else [pytest.mark.slow]
+    return pytest.param(folder, id=folder.name, marks=marks)
+
+
+@pytest.mark.parametrize("folder", map(mark_slow, STUDIES))
 def test_committed_reports_are_rendered_from_the_committed_numbers(folder: Path, tmp_path: Path) -> None:
     for name in ("predictions.csv", "summary.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())

@@ -2,24 +2,50 @@
 
 import contextlib
 import pickle
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from tests.support.clone import make_clone
-from tests.support.story import Story, play_story
+from tests.support.story import Story, play_first_run, play_rest
 
 
 @pytest.fixture(scope="session")
-def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Story:
-    """Played by the first of pytest-xdist's workers that needs it, for all of them."""
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of all of pytest-xdist's workers."""
     base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    with FileLock(shared / "story.lock"):
-        kept = shared / "story.pickle"
+    return base if worker_id == "master" else base.parent
+
+
+def play_once(kept: Path, play: Callable[[], Story]) -> Story:
+    """Played by the first worker that needs it, for all of them."""
+    with FileLock(kept.with_suffix(".lock")):
         if not kept.exists():
-            folder = make_clone(tmp_path_factory.mktemp("home") / "clone")
-            with contextlib.chdir(folder):
-                kept.write_bytes(pickle.dumps(play_story(folder, request.getfixturevalue("preloaded"))))
+            kept.write_bytes(pickle.dumps(play()))
         played: Story = pickle.loads(kept.read_bytes())
         return played
+
+
+@pytest.fixture(scope="session")
+def first_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Story:
+    """The beginning, which is enough for most tests."""
+
+    def play() -> Story:
+        folder = make_clone(tmp_path_factory.mktemp("home") / "clone")
+        with contextlib.chdir(folder):
+            return play_first_run(folder, request.getfixturevalue("preloaded"))
+
+    return play_once(shared / "first_run.pickle", play)
+
+
+@pytest.fixture(scope="session")
+def story(request: pytest.FixtureRequest, first_run: Story, shared: Path) -> Story:
+    """All of it."""
+
+    def play() -> Story:
+        with contextlib.chdir(first_run.folder):
+            return play_rest(first_run, request.getfixturevalue("preloaded"))
+
+    return play_once(shared / "story.pickle", play)

@@ -22,11 +22,11 @@ def dvc() -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="module")
-def results(story: Story, dvc: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def results(first_run: Story, dvc: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone of the commit that holds the results of trial 0, with everything that DVC keeps checked out."""
     folder = tmp_path_factory.mktemp("home") / "clone"
-    call(story.folder, f"git clone --quiet . {folder}")
-    share_cache(story.folder, folder)
+    call(first_run.folder, f"git clone --quiet . {folder}")
+    share_cache(first_run.folder, folder)
     assert list_stale(folder, dvc) == set()
     yield folder
     assert list_stale(folder, dvc) == set(), "no change was left behind"

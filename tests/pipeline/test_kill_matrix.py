@@ -83,15 +83,16 @@ def wait_for_trainer(folder: Path) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_anywhere_the_next_repro_ends_as_if_nothing_had_happened(
-    place: str, before: Path, whole: Path, tmp_path: Path
+    place: str, before: Path, whole: Path, preloaded: dict[str, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "clone"
     shutil.copytree(before, folder, symlinks=True)
     status = -9 if place.startswith("dvc:") else KILLED
-    killed = call(folder, "dvc repro train_original", status=status, FAILPOINT=place, RESUME_SECONDS="0")
+    start = {} if place.startswith("dvc:") else preloaded  # a fork's parent is another than DVC
+    killed = call(folder, "dvc repro train_original", status=status, FAILPOINT=place, RESUME_SECONDS="0", **start)
     assert "Traceback" not in killed
     wait_for_trainer(folder)
-    again = call(folder, "dvc repro train_original", RESUME_SECONDS="0")
+    again = call(folder, "dvc repro train_original", RESUME_SECONDS="0", **preloaded)
     assert ("resuming after step" in again) == (place not in ("before-rename checkpoint-1.pt", "end"))
     assert read_results(folder) == read_results(whole)
     assert read_store(folder) == (["FINISHED"], [1, 2])

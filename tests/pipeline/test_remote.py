@@ -57,27 +57,27 @@ class Host:
         return set((self.home / "connections").read_text().split())
 
 
-def test_results_reach_a_fresh_clone_through_a_folder(story: Story, tmp_path: Path) -> None:
+def test_results_reach_a_fresh_clone_through_a_folder(first_run: Story, tmp_path: Path) -> None:
     host = Host(tmp_path)
-    push(host, story, [line.replace("/mnt/share", str(tmp_path)) for line in read_commands("A folder")])
+    push(host, first_run, [line.replace("/mnt/share", str(tmp_path)) for line in read_commands("A folder")])
     pull(host)
     assert len(list((tmp_path / "dvc-store/files/md5").iterdir())) > 10
     assert host.list_peers() == set()
 
 
 @pytest.mark.slow
-def test_results_reach_a_fresh_clone_through_s3(story: Story, tmp_path: Path) -> None:
+def test_results_reach_a_fresh_clone_through_s3(first_run: Story, tmp_path: Path) -> None:
     host = Host(tmp_path)
     with serve_bucket("my-bucket") as url:
-        push(host, story, [line.replace("http://127.0.0.1:9000", url) for line in read_commands("S3")])
+        push(host, first_run, [line.replace("http://127.0.0.1:9000", url) for line in read_commands("S3")])
         pull(host)
     assert host.list_peers() == {"127.0.0.1"}, "and nobody else is asked"
 
 
-def push(host: Host, story: Story, commands: list[str]) -> None:
+def push(host: Host, first_run: Story, commands: list[str]) -> None:
     """Run the commands in a clone of the story's results."""
-    host.call("", f"git clone --quiet {story.folder} results")
-    share_cache(story.folder, host.home / "results")
+    host.call("", f"git clone --quiet {first_run.folder} results")
+    share_cache(first_run.folder, host.home / "results")
     output = {command: host.call("results", command) for command in commands}
     assert "files pushed" in output["dvc push"]
 

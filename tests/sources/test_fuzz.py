@@ -37,6 +37,8 @@ FUZZ = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
+pytestmark = pytest.mark.slow
+
 
 @st.composite
 def mutations(draw: st.DrawFn, data: bytes) -> bytes:
@@ -287,7 +289,6 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.slow
 @settings(FUZZ, max_examples=300)
 @given(data=st.data())
 def test_any_value_at_any_key_of_params(workspace: Path, data: st.DataObject) -> None:

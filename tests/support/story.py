@@ -12,11 +12,11 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from stages.model.dataset import load_images, prepare
+from stages.model.record import RUN_FILE, TrainRecord
 from stages.photos.manifest import PhotoTable, SplitTable
 from stages.tracking.store import EXPERIMENT
 from tests.conftest import change_params
 from tests.support.clone import call
-from tests.support.records import make_network
 
 
 @dataclass
@@ -65,8 +65,9 @@ def inspect_store(story: Story) -> None:
         files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
         story.artifacts[run["tags.arm"], run["tags.trial"]] = files
         if (run["tags.arm"], run["tags.trial"]) == ("original", "0"):
+            network = TrainRecord.load(story.folder / "models/original/0" / RUN_FILE).network
             model = mlflow.pytorch.load_model(f"runs:/{run['run_id']}/model", dst_path=str(story.folder.parent))
-            story.logits = model(prepare(read_test_photos(story.folder), make_network())).detach().numpy()
+            story.logits = model(prepare(read_test_photos(story.folder), network)).detach().numpy()
 
 
 def read_test_photos(folder: Path) -> torch.Tensor:
@@ -86,21 +87,26 @@ def change_unseen(path: Path) -> None:
     assert path.stat().st_size == stat.st_size
 
 
-def play_story(folder: Path, preloaded: dict[str, str]) -> Story:
-    """Run the pipeline as a user would, change params, add a trial, lose and damage files. Leaves all up to date.
+def play_first_run(folder: Path, preloaded: dict[str, str]) -> Story:
+    """Run the pipeline as a user would, find nothing left to do, and commit the results.
 
-    Its first run is one by plain `dvc repro`; from then on stages start as under `make repro`.
+    Stages start as under `make repro`, and some that are made again as under plain `dvc repro`.
     """
-    story = Story(folder)
+    story = Story(folder, preloaded)
     story.play("first", "dvc repro")
     inspect_store(story)
-    story.environment = preloaded
     story.play("again", "dvc repro")
+    story.environment = {}
     story.play("report again", "dvc repro --force --single-item report")
     story.output["status"] = story.call("git status --porcelain")
     story.call("git add --all")
     story.call("git commit --message results")
+    return story
 
+
+def play_rest(story: Story, preloaded: dict[str, str]) -> Story:
+    """Change params, add a trial, lose and damage files. Leaves all up to date."""
+    folder, story.environment = story.folder, preloaded
     story.play("changed", "dvc exp run --temp --name fewer --set-param augment.copies=1")
     story.output["status after"] = story.call("git status --porcelain")
     story.call("dvc exp branch fewer fewer-copies")
@@ -122,8 +128,8 @@ def play_story(folder: Path, preloaded: dict[str, str]) -> Story:
     archive = folder / "data/downloads/photos.zip"
     photos = archive.read_bytes()
     archive.write_bytes(photos[:1000])
+    story.environment = {}
     story.output["broken"] = story.call("dvc repro --force --single-item fetch", status=255)
     archive.write_bytes(photos)
     story.play("whole again", "dvc repro")
-    story.environment = {}
     return story
