@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.runtime.handover import ADDRESS
 from stages.runtime.locks import try_lock
 from tests.support.clone import SMALL, call, make_clone
 from tests.support.trainer import wait_until
@@ -88,11 +89,14 @@ def test_killed_anywhere_the_next_repro_ends_as_if_nothing_had_happened(
     folder = tmp_path / "clone"
     shutil.copytree(before, folder, symlinks=True)
     status = -9 if place.startswith("dvc:") else KILLED
-    start = {} if place.startswith("dvc:") else preloaded  # a fork's parent is another than DVC
-    killed = call(folder, "dvc repro train_original", status=status, FAILPOINT=place, RESUME_SECONDS="0", **start)
+    environment = preloaded | {"RESUME_SECONDS": "0", "LOKY_MAX_CPU_COUNT": "1"}  # one thread, as in ``whole``
+    first = environment | {"FAILPOINT": place}
+    if place.startswith("dvc:"):
+        del first[ADDRESS]  # a fork's parent is another than DVC
+    killed = call(folder, "dvc repro train_original", status=status, **first)
     assert "Traceback" not in killed
     wait_for_trainer(folder)
-    again = call(folder, "dvc repro train_original", RESUME_SECONDS="0", **preloaded)
+    again = call(folder, "dvc repro train_original", status=0, **environment)
     assert ("resuming after step" in again) == (place not in ("before-rename checkpoint-1.pt", "end"))
     assert read_results(folder) == read_results(whole)
     assert read_store(folder) == (["FINISHED"], [1, 2])
