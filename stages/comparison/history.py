@@ -16,7 +16,8 @@ from stages.base.records import Record
 from stages.comparison.study import Study
 from stages.runtime.errors import UserError
 
-UNRELATED = ("trials", "report", "evaluate", "train.threads")  # params that do not change the question
+# params that do not change the question
+UNRELATED = ("trials", "report", "evaluate", "train.launcher", "train.threads")
 LOOKS = Path("metrics/looks.json")
 
 

@@ -19,18 +19,23 @@ LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "safetensors")
 
 @dataclass(frozen=True)
 class Device:
-    """Where and in which precision a model is computed."""
+    """Where and in which precision a model is computed. alone: no other process computes the same training."""
 
     torch_device: torch.device
     precision: Literal["fp32", "bf16"]
+    alone: bool = True
 
     def autocast(self) -> torch.autocast:
         """Mixed precision for a forward pass; weights stay fp32."""
         return torch.autocast(self.torch_device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     def take_turn(self) -> AbstractContextManager[None]:
-        """Compute beside other trainings on this machine without slowing them, or being slowed, manyfold."""
-        return nullcontext() if self.torch_device.type == "cuda" else take_turn(torch.get_num_threads())
+        """Compute beside other trainings on this machine without slowing them, or being slowed, manyfold.
+
+        Processes of one training take no turns: they wait for each other, and would do so with the cores in hand.
+        """
+        on_gpu = self.torch_device.type == "cuda"
+        return take_turn(torch.get_num_threads()) if self.alone and not on_gpu else nullcontext()
 
     def describe(self, network: str) -> Machine:
         """What of this machine can change the bytes of a trained model; ``network``: its name in params."""
@@ -51,7 +56,7 @@ class Device:
         )
 
 
-def select_device(precision: Literal["auto", "fp32", "bf16"]) -> Device:
+def select_device(precision: Literal["auto", "fp32", "bf16"], alone: bool = True) -> Device:
     """CUDA when there is a GPU, else the CPU. ``auto``: bf16 where the hardware multiplies in it, else fp32.
 
     Emulated bf16 is slower than fp32.
@@ -59,7 +64,7 @@ def select_device(precision: Literal["auto", "fp32", "bf16"]) -> Device:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if precision == "auto":
         precision = "bf16" if _computes_in_bf16(device) else "fp32"
-    return Device(device, precision)
+    return Device(device, precision, alone)
 
 
 def _computes_in_bf16(device: torch.device) -> bool:

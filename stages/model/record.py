@@ -1,7 +1,9 @@
 """What a training leaves beside the weights: a record of what ran, and the scores of every epoch."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from stages.base.records import Record
 from stages.base.sections import flatten
@@ -14,7 +16,8 @@ class Machine(Record):
     """What decides the bytes of a trained model beside code, params and photos.
 
     device: name of the GPU, or cpu. cpu_name, cpu_flags: torch's name of the processor, and what it can do, by which
-    torch's libraries choose their kernels. precision: fp32 or bf16. versions: of the libraries that compute.
+    torch's libraries choose their kernels. threads: of each process. precision: fp32 or bf16. versions: of the
+    libraries that compute. processes: of one training; the file has it where there are several.
     """
 
     device: str
@@ -23,6 +26,7 @@ class Machine(Record):
     threads: int
     precision: Literal["fp32", "bf16"]
     versions: dict[str, str]
+    processes: Annotated[int, Field(ge=1, exclude_if=lambda count: count == 1)] = 1
 
 
 def list_differences(before: Machine, now: Machine) -> list[str]:
@@ -30,7 +34,10 @@ def list_differences(before: Machine, now: Machine) -> list[str]:
 
     A library that only one of them used belongs to another network, and is no difference.
     """
-    left, right = (flatten(machine.model_dump(exclude={"cpu_flags"})) for machine in (before, now))
+    left, right = (
+        flatten(machine.model_dump(exclude={"cpu_flags"})) | {"processes": machine.processes}
+        for machine in (before, now)
+    )
     found = [f"{key} {left[key]} -> {right[key]}" for key in left if key in right and left[key] != right[key]]
     flags = sorted(set(before.cpu_flags.split()) ^ set(now.cpu_flags.split()))
     return found + ([f"processor features {' '.join(flags)}"] if flags else [])

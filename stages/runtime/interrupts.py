@@ -1,5 +1,6 @@
 """Ctrl-C before a stage has begun, as its libraries take seconds to load."""
 
+import os
 import sys
 from types import TracebackType
 
@@ -9,7 +10,8 @@ from stages.runtime.errors import INTERRUPTED
 def report_interrupts() -> None:
     """Have this process, if it was started as a command of ours, end by Ctrl-C with one line and no traceback.
 
-    Once a stage runs, `stages.cli.stage.run_stage` sees to it.
+    Once a stage runs, `stages.cli.stage.run_stage` sees to it. Of the processes of one training only
+    the first one prints.
     """
     if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith(("ablation.", "stages.")):
         sys.excepthook = _report
@@ -17,6 +19,7 @@ def report_interrupts() -> None:
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
-        print(f"{sys.orig_argv[2]}: {INTERRUPTED}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{sys.orig_argv[2]}: {INTERRUPTED}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

@@ -42,8 +42,9 @@ Checkpoint = dict[str, Any]
 
 @dataclass
 class Stop:
-    """Whether someone asked the process to end, and by which signal."""
+    """By which signal someone asked the process to end, and whether all processes of the training know: ``signum``."""
 
+    asked: int = 0
     signum: int = 0
 
 
@@ -91,6 +92,16 @@ class Checkpoints:
         return [self.folder / f"checkpoint-{number}.pt" for number in range(2)]
 
 
+class NoCheckpoints(Checkpoints):
+    """Those of a process that keeps none, beside the first one of the same training."""
+
+    def load(self) -> None:
+        """None."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Nothing."""
+
+
 def _read(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
@@ -104,16 +115,21 @@ def _read(path: Path) -> Checkpoint | None:
 
 
 @contextmanager
-def open_checkpoints(name: str, identity: dict[str, Any], stop: Stop) -> Iterator[Checkpoints]:
+def open_checkpoints(
+    name: str, identity: dict[str, Any], stop: Stop, size: tuple[int, int] = (1, 1)
+) -> Iterator[Checkpoints]:
     """The checkpoints of the training that ``identity`` describes, for this process alone until the block ends.
 
+    ``size``: the processes that train, and the threads of each. Those of another number of processes are named.
     Experiments that run beside each other may train the same: each gets a folder of its own. Only the newest folders of
     ``name`` are kept, those in use, and those of complete trainings that a tracking server has not been sent yet.
     """
     known = json.dumps({"format": FORMAT, "code": hash_code(), **identity}, sort_keys=True, allow_nan=False)
-    key = hashlib.sha256(known.encode()).hexdigest()[:16]
+    code = hashlib.sha256(known.encode()).hexdigest()[:16]
     home = find_root() / ".resume" / name
     home.mkdir(parents=True, exist_ok=True)
+    key = f"{code}-{size[0]}x{size[1]}"
+    _name_other_sizes(home, code, size[0])
     folders = (home / f"{key}{suffix}" for suffix in ["", *(f"-{number}" for number in range(1, 1000))])
     folder, lock = next((folder, lock) for folder in folders if (lock := try_lock(folder.with_suffix(".lock"))))
     folder.mkdir(exist_ok=True)
@@ -124,6 +140,14 @@ def open_checkpoints(name: str, identity: dict[str, Any], stop: Stop) -> Iterato
             unused.close()
     with lock:
         yield Checkpoints(folder, stop)
+
+
+def _name_other_sizes(home: Path, code: str, processes: int) -> None:
+    """Say that there are checkpoints of the same training by another number of processes."""
+    files = home.glob(f"{code}-*x*/checkpoint-*.pt")
+    numbers = {int(file.parent.name.split("-")[1].partition("x")[0]) for file in files}
+    if numbers and processes not in numbers:
+        print(f"  not resuming from a checkpoint of {min(numbers)} process(es), as {processes} give other results")
 
 
 def _read_age(folder: Path) -> float:
@@ -166,7 +190,7 @@ def catch_stop() -> Iterator[Stop]:
     stop = Stop()
 
     def note(signum: int, _frame: object) -> None:
-        stop.signum = signum
+        stop.asked = signum
 
     previous = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:

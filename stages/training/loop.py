@@ -24,6 +24,7 @@ from stages.runtime.failpoints import failpoint
 from stages.runtime.progress import compute_speed, describe_epoch, show_steps
 from stages.training.checkpoints import Checkpoint, Checkpoints
 from stages.training.params import TrainParams
+from stages.training.ranks import ALONE, Ranks, Share
 from stages.training.steps import compute_learning_rate, count_steps, split_batches
 
 REMEDY = "Lower train.learning_rate in params.yaml, or set train.precision to fp32."
@@ -54,6 +55,7 @@ class TrainSpec:
     params: TrainParams
     seed: int
     device: Device
+    ranks: Ranks = ALONE
 
     @property
     def samples_per_epoch(self) -> int:
@@ -110,14 +112,16 @@ class Trainer:
     checkpoints: Checkpoints
     progress: Progress = field(default_factory=Progress)
     optimizer: torch.optim.Optimizer = field(init=False)
+    parallel: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
         """Restore the newest checkpoint."""
         self.optimizer = build_optimizer(self.model, self.spec.params)
-        if checkpoint := self.checkpoints.load():
+        if checkpoint := self.spec.ranks.call_first(self.checkpoints.load):
             self.model.load_state_dict(checkpoint["model"])
             self.optimizer.load_state_dict(checkpoint["optimizer"])
             self.progress = Progress(**checkpoint["progress"])
+        self.parallel = self.spec.ranks.parallelize(self.model)
 
     def run(self, log: Log) -> pd.DataFrame:
         """Train to the end; log every epoch.
@@ -138,7 +142,7 @@ class Trainer:
                 scores = self._train_one_epoch(bar.update)
                 seconds = time.perf_counter() - started
                 speed = compute_speed(self.spec.samples_per_epoch, seconds, left) if self.spec.reads_images else {}
-                scores |= self._test()
+                scores |= self.spec.ranks.call_first(self._test)
                 self.progress = Progress([*self.progress.history, scores])
                 if epoch % every == 0 and epoch < epochs:
                     log.log_file(encode_weights(self.model), f"checkpoints/epoch-{epoch:03d}.safetensors")
@@ -162,9 +166,13 @@ class Trainer:
         rng = np.random.default_rng(derive_seed(spec.seed, progress.epoch))
         order = rng.permutation(spec.samples_per_epoch) % num_images
         batches = split_batches(order, spec.params.batch_size)[progress.step :]
-        for batch, inputs in zip(batches, spec.train.read_batches(progress.epoch, batches), strict=True):
+        shares = [spec.ranks.share(batch) for batch in batches]
+        every_inputs = spec.train.read_batches(progress.epoch, [share.indices for share in shares])
+        for batch, share, inputs in zip(batches, shares, every_inputs, strict=True):
             with spec.device.take_turn():
-                loss, correct = self._take_step(inputs, spec.train.targets[batch])
+                own = self._take_step(inputs, spec.train.targets[share.indices], share)
+            stop = self.checkpoints.stop
+            loss, correct, stop.signum = spec.ranks.add(*own, share, stop.asked)
             if not math.isfinite(loss):
                 step = self._count_done() + 1
                 raise UserError(
@@ -178,18 +186,22 @@ class Trainer:
             failpoint(f"step {progress.epoch}.{progress.step}")
         return {"train/loss": progress.loss_sum / len(order), "train/accuracy": progress.correct / len(order)}
 
-    def _take_step(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, int]:
-        """One optimizer step on images or features `[B, ...]` of classes `[B]`. Returns: loss, correct predictions."""
+    def _take_step(self, inputs: torch.Tensor, targets: torch.Tensor, share: Share) -> tuple[float, int]:
+        """One optimizer step on images or features `[B, ...]` of classes `[B]`, this rank's share of a batch.
+
+        Returns: their loss and correct predictions.
+        """
         spec, step = self.spec, self._count_done()
-        torch.manual_seed(derive_seed(spec.seed, "dropout", step))  # also of stochastic depth
+        others = [spec.ranks.rank] if spec.ranks.rank else []
+        torch.manual_seed(derive_seed(spec.seed, "dropout", step, *others))  # also of stochastic depth
         for group in self.optimizer.param_groups:
             group["lr"] = compute_learning_rate(step, spec.steps, spec.params)
         inputs, targets = inputs.to(spec.device.torch_device), targets.to(spec.device.torch_device)
         with spec.device.autocast():
-            logits = self.model(prepare(inputs, spec.network))  # [B, C]
+            logits = self.parallel(prepare(inputs, spec.network))  # [B, C]
             loss = nn.functional.cross_entropy(logits, targets, label_smoothing=spec.params.label_smoothing)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        spec.ranks.weigh(loss, share).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.item(), int((logits.argmax(dim=1) == targets).sum())
 

@@ -1,10 +1,24 @@
 """The section ``train`` of params.yaml."""
 
+import shlex
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from stages.base.sections import Count, Section
+
+
+def split_launcher(launcher: str) -> list[str]:
+    """The words of a launcher, as a shell would split them. Raises ValueError when it does not begin with torchrun."""
+    words = shlex.split(launcher)
+    if words[:1] != ["torchrun"]:
+        raise ValueError("must be torchrun and its options, such as torchrun --nproc-per-node 2, or null")
+    return words
+
+
+def _check_launcher(launcher: str) -> str:
+    split_launcher(launcher)
+    return launcher
 
 
 class TrainParams(Section):
@@ -20,4 +34,5 @@ class TrainParams(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["auto", "fp32", "bf16"]
     threads: Count | None
+    launcher: Annotated[str, AfterValidator(_check_launcher)] | None
     checkpoint_every: Count

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -215,8 +216,8 @@ def test_dropout_differs_between_steps_and_seeds(tmp_path: Path, monkeypatch: py
     drawn: list[int] = []
     step = Trainer._take_step
 
-    def take_step(self: Trainer, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[float, int]:
-        taken = step(self, inputs, targets)
+    def take_step(self: Trainer, *arguments: Any) -> tuple[float, int]:
+        taken = step(self, *arguments)
         drawn.append(torch.initial_seed())
         return taken
 
