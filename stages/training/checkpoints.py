@@ -147,7 +147,9 @@ def _name_other_sizes(home: Path, code: str, processes: int) -> None:
     files = home.glob(f"{code}-*x*/checkpoint-*.pt")
     numbers = {int(file.parent.name.split("-")[1].partition("x")[0]) for file in files}
     if numbers and processes not in numbers:
-        print(f"  not resuming from a checkpoint of {min(numbers)} process(es), as {processes} give other results")
+        found = min(numbers)
+        owner = f"{found} processes" if found > 1 else "one process"
+        print(f"  not resuming from the checkpoint of {owner}: results differ with the number of processes")
 
 
 def _read_age(folder: Path) -> float:

@@ -64,7 +64,7 @@ def parse_launcher(launcher: str, logs: str, command: list[str]) -> Namespace:
             args: Namespace = parse_args(words)  # type: ignore[no-untyped-call]
     except SystemExit:
         raise _refuse(launcher, said.getvalue().strip().splitlines()[-1].split(": error: ")[-1]) from None
-    if args.training_script != sys.executable:
+    if args.training_script != command[1]:
         raise UserError(
             f"train.launcher is {launcher!r}, and {args.training_script} is no option of torchrun. Give options only: "
             "what is run is the training."
