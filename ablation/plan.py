@@ -6,7 +6,7 @@ Command python -m ablation.plan
 
 from pathlib import Path
 
-from ablation.policies import check_ablation
+from ablation.policies import check_ablation, check_launcher
 from stages.augmentation.params import AugmentParams
 from stages.cli.alone import check_alone
 from stages.cli.params import Params, load_params
@@ -22,6 +22,7 @@ def main() -> None:
     check_alone(find_root())
     params = load_params()
     check_before_repro(params.augment)
+    check_launcher(params.train.launcher)
     print(f"\n{describe_plan(params)}, after what the pipeline still has to run\n")
 
 

@@ -30,6 +30,15 @@ def check_ablation(params: AugmentParams) -> None:
         )
 
 
+def check_launcher(launcher: str | None) -> None:
+    """Raise UserError when trainings would be of several processes: an ablation's are many, and none of them long."""
+    if launcher:
+        raise UserError(
+            f"train.launcher is {launcher!r}, and an ablation trains in one process, each policy as the original arm. "
+            "Set it to null in params.yaml, which trains the original arm anew."
+        )
+
+
 def choose_operations(params: AugmentParams, kind: Kind, operation: str) -> AugmentParams:
     """The same with one operation only, which every copy gets, or with all operations but one.
 

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablation.policies import COPIES_FILE, KINDS, PREDICTIONS_FILE, choose_operations, get_run_dir, name_policy
+from ablation.policies import (
+    COPIES_FILE,
+    KINDS,
+    PREDICTIONS_FILE,
+    check_launcher,
+    choose_operations,
+    get_run_dir,
+    name_policy,
+)
 from stages.augmentation.copies import make_copies, plan_copies
 from stages.augmentation.online import load_online
 from stages.augmentation.params import AugmentParams
@@ -44,6 +52,7 @@ def main() -> None:
     """Train one policy in one trial."""
     args = parse_args()
     params, name = load_params(), name_policy(args.kind, args.operation)
+    check_launcher(params.train.launcher)
     augment, draws = choose_operations(params.augment, args.kind, args.operation), (params.seed, args.trial)
     manifest, folder = Path(f"data/split/{args.trial}.csv"), get_run_dir(args.kind, args.operation, args.trial)
     split = SplitTable.load(manifest)

@@ -37,6 +37,7 @@ def open_trainer(device: Device, steps: int, epochs: int = 1) -> Iterator[Traine
         label_smoothing=0.0,
         precision="auto",
         threads=None,
+        launcher=None,
         checkpoint_every=epochs,
     )
     labs = ModelParams(name="resnet50", weights=None, freeze="none", image_size=SIZE, normalization=None)

@@ -16,7 +16,12 @@ def check_request(params: Params) -> tuple[int, float]:
 
 
 def check_params(params: Params) -> int:
-    """How many cores a trial takes. Raises UserError when that is open."""
+    """How many cores a trial takes. Raises UserError when that is open, or a trial would take them several times."""
+    if params.train.launcher:
+        raise UserError(
+            f"train.launcher is {params.train.launcher!r}, and on a cluster each training is one process on one node. "
+            "Set it to null in params.yaml, or run without CLUSTER."
+        )
     if params.train.threads is None:
         raise UserError(
             "train.threads in params.yaml is null, as many as a machine has, which may differ from node to node, and "

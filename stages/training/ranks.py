@@ -158,8 +158,8 @@ def _meet(ranks: Ranks) -> None:
     if gpus:
         if ranks.local >= gpus:
             raise UserError(
-                f"train.launcher starts {os.environ['LOCAL_WORLD_SIZE']} processes here, and there are {gpus} GPUs. "
-                "Each process needs its own: lower --nproc-per-node."
+                f"train.launcher starts {os.environ['LOCAL_WORLD_SIZE']} processes on this host, more than its GPUs "
+                f"({gpus}): each process needs its own. Lower --nproc-per-node."
             )
         torch.cuda.set_device(ranks.local)
         backend = "cpu:gloo,cuda:nccl"

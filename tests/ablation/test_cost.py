@@ -75,6 +75,10 @@ def test_before_the_pipeline_it_refuses_and_says_that_an_old_report_stays(worksp
     with pytest.raises(UserError, match=r"An ablation needs augly: set it in params\.yaml\.$"):
         plan.main()
     assert plan.PAGE == rank.PAGE
+    change_params({"augment.policy": "augly", "train.launcher": "torchrun --nproc-per-node 2"})
+    with pytest.raises(UserError, match=r"train\.launcher is 'torchrun.*an ablation trains in one process"):
+        plan.main()
+    change_params({"augment.policy": "RandAugment", "train.launcher": None})
     plan.PAGE.parent.mkdir()
     plan.PAGE.touch()
     with pytest.raises(UserError, match=r"ablation/report\.html stays, and is about an earlier ablation\.$"):

@@ -105,6 +105,9 @@ def test_the_number_of_cores_must_be_said(workspace: Path) -> None:
         checks.check_params(load_params())
     change_params({"train.threads": 4})
     assert checks.check_params(load_params()) == 4
+    change_params({"train.launcher": "torchrun --nproc-per-node 2"})
+    with pytest.raises(UserError, match=r"train\.launcher is 'torchrun.*Set it to null"):
+        checks.check_params(load_params())
 
 
 @pytest.mark.parametrize(("text", "gpus"), [("0", 0), ("0.25", 0.25), ("1", 1), ("2", 2)])
