@@ -91,10 +91,10 @@ def count_local_ranks(launcher: str, args: Namespace) -> int:
 
 def announce_hosts(launcher: str, args: Namespace, command: list[str]) -> None:
     """Say on the first of several hosts what to run on the others."""
-    hosts = parse_min_max_nnodes(args.nnodes)[1]
-    if hosts > 1 and args.node_rank == 0:
+    others = parse_min_max_nnodes(args.nnodes)[1] - 1
+    if others and args.node_rank == 0:
         print(
-            f"waiting for {hosts - 1} more hosts. On each, in its clone, with a number of its own from 1:\n"
+            f"waiting for {others} other host{'s' * (others > 1)}. On each, in its clone, with a number of its own from 1:\n"
             f"  PET_NODE_RANK=1 python {' '.join(command[2:])}"
         )
 
