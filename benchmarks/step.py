@@ -40,12 +40,8 @@ def main() -> None:
     with open_trainer(device, steps=1) as trainer:
         trainer.model.train()
         train, batch = trainer.spec.train, np.arange(BATCH)
-        step = partial(
-            trainer._take_step,
-            next(train.read_batches(1, [batch])),
-            train.targets[batch],
-            trainer.spec.ranks.share(batch),
-        )
+        share = trainer.spec.ranks.share(batch)
+        step = partial(trainer._take_step, next(train.read_batches(1, [batch])), train.targets[batch], share)
         with FlopCounterMode(display=False) as counter:
             step()
         step_s = measure_seconds(step)

@@ -94,7 +94,7 @@ def announce_hosts(launcher: str, args: Namespace, command: list[str]) -> None:
     others = parse_min_max_nnodes(args.nnodes)[1] - 1
     if others and args.node_rank == 0:
         print(
-            f"waiting for {others} other host{'s' * (others > 1)}. On each, in its clone, with a number of its own from 1:\n"
+            f"waiting for {others} other host{'s' * (others > 1)}. On each, in its clone, with a number from 1:\n"
             f"  PET_NODE_RANK=1 python {' '.join(command[2:])}"
         )
 

@@ -107,7 +107,7 @@ def test_a_nan_is_named_with_its_own_step(tmp_path: Path, monkeypatch: pytest.Mo
         build_model(make_network(), 2, seed=3), make_spec(choose(epochs=2)), Checkpoints(tmp_path, Stop())
     )
     losses = iter([0.7] * 4 + [float("nan")])  # three steps an epoch
-    monkeypatch.setattr(trainer, "_take_step", lambda inputs, targets: (next(losses), 1))
+    monkeypatch.setattr(trainer, "_take_step", lambda *_: (next(losses), 1))
     with pytest.raises(UserError, match=r"the loss became nan in epoch 2, step 5 of 6\."):
         trainer.run(Notes())
 
