@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -159,3 +160,9 @@ def stop_first(place: str, environment: dict[str, str]) -> Iterator[tuple["subpr
     (rank,) = list_processes("0")
     yield stage, rank
     rank.send_signal(signal.SIGCONT)
+
+
+def read_statuses() -> list[str]:
+    """Of every MLflow run in the current folder."""
+    with sqlite3.connect("mlflow.db") as store:
+        return [status for (status,) in store.execute("SELECT status FROM runs")]

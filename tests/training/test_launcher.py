@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 import signal
-import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from stages.base.seeds import derive_seed
 from stages.model.architectures import build_network
 from stages.model.dataset import prepare
 from stages.runtime.errors import UserError
@@ -31,6 +31,7 @@ from tests.support.ranks import (
     finish,
     make_images,
     make_model,
+    read_statuses,
     stop_first,
     train_case,
     train_together,
@@ -99,8 +100,6 @@ def test_on_cpus_each_process_normalizes_its_own_share(tmp_path: Path) -> None:
     case = Case("resnet", images=BATCH, epochs=1)
     together = train_together(case, tmp_path / "two", 2)[0]
     images, model = make_images(BATCH), make_model(case)
-    from stages.base.seeds import derive_seed  # the order of the only batch
-
     order = np.random.default_rng(derive_seed(0, 1)).permutation(BATCH)
     losses = [
         nn.functional.cross_entropy(model(prepare(images.inputs[half], make_network())), images.targets[half]).item()
@@ -123,12 +122,6 @@ def prepare_workspace(folder: Path) -> Path:
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A workspace for a training in two processes, as the current directory."""
     monkeypatch.chdir(prepare_workspace(tmp_path / "pair"))
-
-
-def read_statuses() -> list[str]:
-    """Of every MLflow run."""
-    with sqlite3.connect("mlflow.db") as store:
-        return [status for (status,) in store.execute("SELECT status FROM runs")]
 
 
 @pytest.fixture(scope="module")
