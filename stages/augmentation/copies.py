@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from stages.augmentation.operations import apply_operations, load_reduced
+from stages.augmentation.operations import apply_operations
 from stages.augmentation.params import AugmentParams
 from stages.augmentation.views import draw_view
 from stages.base.files import compute_sha256
+from stages.photos.loading import load_reduced
 from stages.runtime.workers import map_in_forks
 
 SAMPLES = 24  # photos that online mode writes a view of

@@ -14,25 +14,26 @@ from joblib import Parallel, delayed
 from PIL import Image
 
 from stages.augmentation.limits import Operation
-from stages.augmentation.operations import load_reduced
 from stages.augmentation.params import AugmentParams
 from stages.augmentation.views import draw_view, render_view
-from stages.model.dataset import number_classes, squash
+from stages.model.dataset import number_classes
+from stages.model.pixels import Pixels
+from stages.photos.loading import load_reduced, squash
 
 AHEAD = 2048  # views in memory, 300 MB at 224 pixels
 
 
 @dataclass(frozen=True)
 class OnlineExamples:
-    """Train photos in memory, from which every epoch gets views of its own.
+    """Train photos, from which every epoch gets views of its own.
 
-    manifest: of N photos. photos: decoded and reduced to ``params.max_side``. targets: class indices, int64 `[N]`.
+    manifest: of N photos. photos: reduced to ``params.max_side``. targets: class indices, int64 `[N]`.
     seed, trial: what the draws follow from, with the photo's content and the epoch. size: pixels of a view's sides.
     make_inputs: turns uint8 images `[B, 3, H, W]` into what is trained on.
     """
 
     manifest: pd.DataFrame
-    photos: list[Image.Image]
+    photos: Pixels
     targets: torch.Tensor
     params: AugmentParams
     seed: int
@@ -60,19 +61,17 @@ class OnlineExamples:
     def _plan(self, index: int, epoch: int) -> Any:
         path, sha256 = self.manifest["path"].iloc[index], self.manifest["sha256"].iloc[index]
         operations = draw_view(self.params, self.seed, self.trial, sha256, epoch)
-        return delayed(_render)(self.photos[index], operations, Path(path), self.size)
+        return delayed(_render)(Image.fromarray(self.photos.read(index)), operations, Path(path), self.size)
 
 
 def load_online(
     manifest: pd.DataFrame, class_names: list[str], params: AugmentParams, draws: tuple[int, int], size: int
 ) -> OnlineExamples:
-    """Decode every photo of a manifest, in its order. ``draws``: seed and trial; the rest as in `OnlineExamples`.
+    """The photos of a manifest, in its order. ``draws``: seed and trial; the rest as in `OnlineExamples`.
 
-    Raises UserError when a file is missing, or is not the one the manifest describes.
+    Each is decoded once and kept on disk. Raises UserError as `Pixels` does.
     """
-    rows = zip(manifest["path"], manifest["sha256"], strict=True)
-    load = delayed(load_reduced)
-    photos = Parallel(n_jobs=-1, prefer="threads")(load(Path(path), sha, params.max_side) for path, sha in rows)
+    photos = Pixels(manifest, load_reduced, params.max_side)
     return OnlineExamples(manifest, photos, number_classes(manifest, class_names), params, *draws, size)
 
 

@@ -1,7 +1,6 @@
 """Operations on one photo: AugLy's, each limited to what leaves enough of the picture, and torchvision's policies."""
 
 import json
-import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +14,9 @@ from stages.augmentation.draws import fix_magnitudes
 from stages.augmentation.limits import Operation, limit_operation
 from stages.augmentation.params import TORCHVISION_POLICIES, AugmentParams
 from stages.augmentation.policies import apply_policy
-from stages.photos.decoding import MIN_SIDE, check_size, load_photo
+from stages.photos.decoding import check_size
+from stages.photos.loading import load_reduced, squash
 from stages.runtime.errors import UserError
-
-
-def load_reduced(path: Path, sha256: str, max_side: int) -> Image.Image:
-    """The photo at ``path``, reduced so that no side is longer than ``max_side`` pixels.
-
-    A long, narrow photo stays larger: its shorter side keeps `MIN_SIDE` pixels.
-    """
-    photo = load_photo(path, sha256)
-    side = max(max_side, math.ceil(MIN_SIDE * max(photo.size) / min(photo.size)))
-    photo.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return photo
 
 
 def apply_operations(
@@ -82,8 +71,8 @@ def _seeded() -> Iterator[None]:
 def apply_each(path: Path, sha256: str, params: AugmentParams, size: int) -> np.ndarray:
     """One photo under every operation alone, as the model gets it.
 
-    Returns: uint8 `[operations, size, size, 3]`, squashed as `load_images` does, without the JPEG step of a copy.
+    Returns: uint8 `[operations, size, size, 3]`, without the JPEG step of a copy.
     """
     photo = load_reduced(path, sha256, params.max_side)
     images = [apply_operations(photo, [operation], path)[0] for operation in fix_magnitudes(params, sha256)]
-    return np.stack([np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for image in images])
+    return np.stack([squash(image, size) for image in images])

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stages.runtime.errors import RESTORE, UserError
 from stages.runtime.failpoints import failpoint
@@ -32,8 +32,9 @@ def replace_dir(target: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_bytes(target: Path, data: bytes) -> None:
-    """Write ``data`` to ``target`` in one step that survives a power cut.
+@contextmanager
+def replace_file(target: Path) -> Iterator[BinaryIO]:
+    """Yield a file ``<target>.partial``; on success it takes the place of ``target``, as `write_bytes` does it.
 
     Raises UserError when the disk is full or read-only.
     """
@@ -41,13 +42,28 @@ def write_bytes(target: Path, data: bytes) -> None:
     with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write_through(partial, data)
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # without it a rename can reach the disk before the bytes do
             failpoint(f"before-rename {target.name}")
             partial.replace(target)
             _sync_dir(target.parent)
             failpoint(f"after-rename {target.name}")
         finally:
             partial.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write ``data`` to ``target`` in one step that survives a power cut.
+
+    Raises UserError when the disk is full or read-only.
+    """
+    half = len(data) // 2
+    with replace_file(target) as file:
+        file.write(data[:half])
+        failpoint(f"mid-write {target.name}")
+        file.write(data[half:])
 
 
 def write_json(target: Path, value: Any) -> None:
@@ -75,16 +91,6 @@ def compute_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_through(path: Path, data: bytes) -> None:
-    half = len(data) // 2
-    with path.open("wb") as file:
-        file.write(data[:half])
-        failpoint(f"mid-write {path.stem}")
-        file.write(data[half:])
-        file.flush()
-        os.fsync(file.fileno())  # without it a rename can reach the disk before the bytes do
-
-
 def _sync_dir(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -102,7 +108,7 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         free = shutil.disk_usage(next(p for p in (target, *target.absolute().parents) if p.exists())).free
         raise UserError(

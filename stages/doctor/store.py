@@ -2,7 +2,6 @@
 
 from __future__ import annotations  # even a Python that is too old must run this far, to print that it is
 
-import fcntl
 import os
 import re
 import sqlite3
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from stages.doctor.problem import Problem
+from stages.runtime.locks import is_locked
 
 ANSWER_SECONDS = 5
 SILENT_MS = 3_600_000  # an hour: far longer than a run without a lock takes
@@ -173,20 +173,10 @@ def is_orphan(root: Path, client: Any, run: Any) -> bool:
 
     name = f"{run.data.tags.get('arm')}-{run.data.tags.get('trial')}"
     trains = bool(re.fullmatch(r"\w+-\d+", name))
-    if trains and any(is_held(path) for path in (root / ".dvc/tmp").rglob(f"{name}.lock")):
+    if trains and any(is_locked(path) for path in (root / ".dvc/tmp").rglob(f"{name}.lock")):
         return False
     if trains and find_database(root) and not {MODEL_TAG, "restored"} & set(run.data.tags):
         return True
     signs = [run.info.start_time, run.info.end_time or 0]
     signs += [point.timestamp for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
     return bool(time.time() * 1000 - max(signs) > SILENT_MS)
-
-
-def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of this file."""
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -11,12 +11,13 @@ import torch
 from stages.augmentation.operations import apply_each
 from stages.augmentation.params import AugmentParams
 from stages.evaluation.predictions import RobustnessTable, tabulate_operation
+from stages.model.dataset import ModelInputs
 from stages.model.features import Inputs
 from stages.model.network import PREDICTION_BATCH
 from stages.model.scores import Probabilities
 from stages.runtime.workers import map_in_forks
 
-Predict = Callable[[torch.Tensor], Probabilities]
+Predict = Callable[[ModelInputs], Probabilities]
 """What was trained as a function from its inputs to probabilities `[N, C]`."""
 
 

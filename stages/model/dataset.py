@@ -1,38 +1,74 @@
-"""Images in memory: every file decoded once, kept as bytes, normalized batch by batch."""
+"""Images as a model gets them: read batch by batch, as bytes, and normalized then."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
-from PIL import Image
 
+from stages.model.pixels import Pixels
 from stages.model.record import NetworkRecord
-from stages.photos.decoding import load_photo
+from stages.photos.loading import load_square
+from stages.runtime.workers import map_in_threads
+
+Batch = slice | npt.NDArray[np.int64]
+"""Indices of the examples in a batch."""
+
+
+@dataclass(frozen=True)
+class PackedImages:
+    """uint8 images `[N, 3, H, W]`, RGB, that are on disk. Indexing reads some into memory."""
+
+    pixels: Pixels
+    dtype: ClassVar[torch.dtype] = torch.uint8
+
+    def __len__(self) -> int:
+        """Number of images, N."""
+        return len(self.pixels)
+
+    def __getitem__(self, batch: Batch) -> torch.Tensor:
+        """The images of a batch."""
+        images = [self.pixels.read(number) for number in np.arange(len(self))[batch]]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+ModelInputs = torch.Tensor | PackedImages
+"""uint8 `[N, 3, H, W]`, or float32 features `[N, F]` in memory."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a model is trained or tested on, in memory: inputs and their class indices, int64 `[N]`.
+    """What a model is trained or tested on: inputs and their class indices, int64 `[N]`.
 
     inputs: uint8 images `[N, 3, H, W]`, RGB; or float32 features `[N, F]`, where only a head is trained.
     """
 
-    inputs: torch.Tensor
+    inputs: ModelInputs
     targets: torch.Tensor
 
     def read_batches(self, _epoch: int, batches: Sequence[npt.NDArray[np.int64]]) -> Iterator[torch.Tensor]:
         """The inputs of each batch of indices `[B]`; the same in every epoch."""
-        return (self.inputs[batch] for batch in batches)
+        return read_ahead(self.inputs, batches)
+
+
+def read_ahead(inputs: ModelInputs, batches: Iterable[Batch]) -> Iterator[torch.Tensor]:
+    """The inputs of each batch; those on disk are read while the model computes on the batch before."""
+    if isinstance(inputs, torch.Tensor):
+        return (inputs[batch] for batch in batches)
+    return map_in_threads(inputs.__getitem__, batches, threads=1)
 
 
 def load_images(manifest: pd.DataFrame, class_names: list[str], size: int) -> Examples:
-    """The images of a manifest, in its order, and their classes. Raises UserError as `load_pixels` does."""
-    return Examples(load_pixels(manifest, size), number_classes(manifest, class_names))
+    """The images of a manifest as squares of ``size`` pixels, in its order, and their classes.
+
+    Each is decoded once and kept on disk. Raises UserError as `Pixels` does.
+    """
+    return Examples(PackedImages(Pixels(manifest, load_square, size)), number_classes(manifest, class_names))
 
 
 def load_pixels(manifest: pd.DataFrame, size: int) -> torch.Tensor:
@@ -42,22 +78,14 @@ def load_pixels(manifest: pd.DataFrame, size: int) -> torch.Tensor:
     """
     # threads are enough: Pillow decodes and resizes without holding the interpreter
     rows = zip(manifest["path"], manifest["sha256"], strict=True)
-    squares = Parallel(n_jobs=-1, prefer="threads")(delayed(_load_square)(Path(p), sha, size) for p, sha in rows)
+    squares = Parallel(n_jobs=-1, prefer="threads")(delayed(load_square)(Path(p), sha, size) for p, sha in rows)
     return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
 
 
 def number_classes(manifest: pd.DataFrame, class_names: list[str]) -> torch.Tensor:
     """The class index of every image of a manifest, int64 `[N]`."""
-    return torch.tensor([class_names.index(name) for name in manifest["class"]])
-
-
-def squash(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
-    """An RGB image as a square of ``size`` pixels, uint8 `[size, size, 3]`."""
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _load_square(path: Path, sha256: str, size: int) -> npt.NDArray[np.uint8]:
-    return squash(load_photo(path, sha256), size)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return torch.tensor([numbers[name] for name in manifest["class"]])
 
 
 def prepare(inputs: torch.Tensor, network: NetworkRecord) -> torch.Tensor:

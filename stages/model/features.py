@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from stages.model.architectures import find_head
 from stages.model.dataset import Examples, load_images, load_pixels, number_classes, prepare
 from stages.model.device import Device
 from stages.model.record import NetworkRecord
-from stages.photos.decoding import read_photo
+from stages.photos.loading import check_files
 from stages.runtime.errors import UserError
 from stages.runtime.progress import show_items
 from stages.runtime.root import find_root
@@ -89,8 +88,7 @@ class FeatureExtractor:
         Raises UserError as `extract` does, and when a file is missing, or is not the one the manifest describes.
         """
         started = time.perf_counter()
-        for path, sha256 in zip(manifest["path"], manifest["sha256"], strict=True):
-            read_photo(Path(path), sha256)
+        check_files(manifest)
         names = [f"{sha256} {size}" for sha256 in manifest["sha256"]]
         features = self._complete(names, lambda indices: load_pixels(manifest.iloc[indices], size))
         print(f"  features of {len(names):,} images: {time.perf_counter() - started:.1f} s")

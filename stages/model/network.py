@@ -11,7 +11,7 @@ from torch import nn
 
 from stages.base.files import compute_sha256
 from stages.model.architectures import TIMM, build_network, check_forward, check_name, describe_input, find_head
-from stages.model.dataset import prepare
+from stages.model.dataset import ModelInputs, prepare, read_ahead
 from stages.model.device import Device
 from stages.model.params import ModelParams, find_file
 from stages.model.record import NetworkRecord, TrainRecord
@@ -109,14 +109,15 @@ def encode_layers(model: nn.Module) -> bytes:
 
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, inputs: torch.Tensor, network: NetworkRecord, device: Device) -> torch.Tensor:
+def predict_logits(model: nn.Module, inputs: ModelInputs, network: NetworkRecord, device: Device) -> torch.Tensor:
     """Logits `[N, C]`, float32 on the CPU, of uint8 images `[N, 3, H, W]`, or of features `[N, F]` by a head alone.
 
     Leaves the model in evaluation mode.
     """
     model.eval()
     logits = []
-    for batch in torch.split(inputs, PREDICTION_BATCH):
+    starts = range(0, len(inputs), PREDICTION_BATCH)
+    for batch in read_ahead(inputs, (slice(start, start + PREDICTION_BATCH) for start in starts)):
         with device.take_turn(), device.autocast():
             logits.append(model(prepare(batch.to(device.torch_device), network)).float().cpu())
     return torch.cat(logits)

@@ -90,7 +90,7 @@ def read_photo(path: Path, sha256: str | None = None) -> bytes:
         raise UserError(f"{path} is missing. Run `dvc repro`, which makes it again.") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise UserError(f"{str(path)!r} cannot be read: {error}. {RESTORE}") from error
-    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{path} was changed or damaged: its bytes are not those in the manifest. {RESTORE}")
     return data
 

@@ -1,9 +1,10 @@
-"""Work on all cores, in forks of this process: they have its libraries, which take seconds to import."""
+"""Work on all cores, in forks of this process, which have its libraries, or in its threads."""
 
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from joblib import cpu_count
 from stages.runtime.errors import UserError
 from stages.runtime.parent import end_with_parent
 
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
@@ -33,6 +35,24 @@ def map_in_forks(function: Callable[..., Result], *arguments: Iterable[Any], chu
             "a worker process was killed, probably because memory was short. Close other programs, or run with "
             "LOKY_MAX_CPU_COUNT=1, which takes longer and needs less."
         ) from error
+
+
+def map_in_threads(
+    function: Callable[[Argument], Result], arguments: Iterable[Argument], threads: int | None = None
+) -> Iterator[Result]:
+    """As `map` does, in order, in threads that are a few calls ahead of who reads. None: a thread per core.
+
+    For what leaves the interpreter alone, such as reading and decoding. Few results wait, whatever their number in all.
+    """
+    count = threads or cpu_count()
+    with ThreadPoolExecutor(count) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for argument in arguments:
+            waiting.append(pool.submit(function, argument))
+            if len(waiting) > 2 * count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _prepare() -> None:

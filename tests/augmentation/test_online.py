@@ -11,11 +11,10 @@ from joblib.externals.loky import get_reusable_executor
 
 from stages.augmentation import online
 from stages.augmentation.online import OnlineExamples, load_online
-from stages.augmentation.operations import load_reduced
 from stages.augmentation.params import AugmentParams
 from stages.augmentation.views import draw_view, render_view
 from stages.cli.params import load_params
-from stages.model.dataset import squash
+from stages.photos.loading import load_reduced, squash
 from tests.conftest import ROOT, make_photo
 
 PARAMS = load_params(ROOT / "params.yaml").augment.model_copy(update={"mode": "online", "max_side": 64})

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from stages.augmentation.draws import fix_magnitudes
 from stages.augmentation.limits import Operation
-from stages.augmentation.operations import apply_each, apply_operations, load_reduced
+from stages.augmentation.operations import apply_each, apply_operations
 from stages.augmentation.params import LIMITS, AugmentParams
 from stages.base.files import compute_sha256
 from stages.cli.params import load_params
-from stages.model.dataset import load_images
+from stages.model.dataset import load_pixels
+from stages.photos.loading import load_reduced
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, make_image
 
@@ -101,7 +102,7 @@ def test_each_operation_gives_what_training_would_load(tmp_path: Path) -> None:
     for file, operation in zip(files, fix_magnitudes(PARAMS, sha256), strict=True):
         apply_operations(photo, [operation], path)[0].save(file)
     manifest = pd.DataFrame({"path": files, "sha256": map(compute_sha256, files), "class": "cats"})
-    loaded = load_images(manifest, ["cats"], 32).inputs.permute(0, 2, 3, 1)
+    loaded = load_pixels(manifest, 32).permute(0, 2, 3, 1)
     assert np.array_equal(pixels, loaded.numpy())
 
 

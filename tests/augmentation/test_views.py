@@ -17,11 +17,11 @@ from PIL import Image
 from stages import augment, split
 from stages.augmentation.copies import SAMPLES, choose_samples, plan_copies
 from stages.augmentation.draws import draw_operations, fix_magnitudes
-from stages.augmentation.operations import load_reduced
 from stages.augmentation.params import AugmentParams
 from stages.augmentation.views import draw_view, render_view
 from stages.base.records import Budget
 from stages.cli.params import load_params
+from stages.photos.loading import load_reduced
 from stages.photos.manifest import CopyTable, SplitTable
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, change_params, make_image

@@ -26,6 +26,7 @@ from stages.evaluation.predictions import (
 )
 from stages.evaluation.record import EvaluationRecord
 from stages.evaluation.robustness import Predict, compute_robustness
+from stages.model.dataset import ModelInputs
 from stages.model.features import Inputs
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir
 from stages.model.scores import Probabilities
@@ -42,15 +43,16 @@ SIZE = 32  # pixels
 pytestmark = pytest.mark.usefixtures("one_process")
 
 
-def look_at_red(pixels: torch.Tensor) -> Probabilities:
+def look_at_red(inputs: ModelInputs) -> Probabilities:
     """A model that looks at one channel alone, so that a prediction does not depend on the batch."""
+    pixels = inputs[:]
     red = pixels[:, 0].double().mean(dim=(1, 2)).numpy() / 255
     return np.stack([1 - red, red], axis=1)
 
 
-def look_at_blue(pixels: torch.Tensor) -> Probabilities:
+def look_at_blue(inputs: ModelInputs) -> Probabilities:
     """Another one."""
-    return look_at_red(pixels.flip(1))
+    return look_at_red(inputs[:].flip(1))
 
 
 MODELS: dict[str, Predict] = {"original": look_at_red, "augmented": look_at_blue}

@@ -118,7 +118,7 @@ def test_a_changed_copy_stops_training(prepared: pd.DataFrame, monkeypatch: pyte
 def read_images() -> list[Any]:
     """Pixels and labels that the augmented arm learns from and is tested on."""
     images = [load_images(part, CLASS_NAMES, SIZE) for part in train.read_manifests([SPLIT, COPIES])]
-    return [tensor.tolist() for part in images for tensor in (part.inputs, part.targets)]
+    return [tensor.tolist() for part in images for tensor in (part.inputs[:], part.targets)]
 
 
 @pytest.mark.parametrize("path", [SPLIT, COPIES], ids=str)
@@ -272,7 +272,7 @@ def run_stages() -> None:
     train_images, test = train.read_manifests([SPLIT, COPIES])
     RobustnessTable.save(Path("data/robustness.csv"), run_evaluate_on(test))
     images = load_images(train_images, CLASS_NAMES, SIZE)
-    torch.save((images.inputs, images.targets), "data/images.pt")
+    torch.save((images.inputs[:], images.targets), "data/images.pt")
 
 
 def snapshot_data() -> dict[str, bytes]:
