@@ -2,18 +2,23 @@
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
+from benchmarks.processes import Usage
 from benchmarks.table import Row
 from benchmarks.workspace import STAGES, Workspace
 
 SIDE = 32  # pixels
+FLAT = 1.2  # times the memory at the smallest number of photos
 PARAMS = {
     "augment.copies": 1,
     "augment.max_side": SIDE,
+    "augment.mode": "copies",
     "evaluate.robustness": False,
     "model.image_size": SIDE,
     "model.name": "timm/test_resnet",
@@ -24,20 +29,41 @@ PARAMS = {
 
 
 def measure(workspace: Workspace, numbers: list[int]) -> list[Row]:
-    """Seconds and peak memory by stage, the largest of DVC and the stage, one run for each number of photos."""
-    workspace.change_params(PARAMS)
-    rows = []
-    for photos in numbers:
+    """Seconds and peak memory of every stage, alone, for each number of photos; and of DVC, which records them all.
+
+    Memory is compared with that of the smallest number: what grows with the photos is to stay small beside the rest.
+    """
+    rows: list[Row] = []
+    first: dict[str, float] = {}
+    for photos in sorted(numbers):
         for archive in (workspace.folder / "data/downloads").glob("*.zip"):
             archive.unlink()
         draw_photos(photos, workspace.folder / "data/downloads/photos.zip")
-        for stage in STAGES:
-            name = stage if stage in ("fetch", "report") else f"{stage}@0"
-            used = workspace.run("dvc", "repro", "--force", "--single-item", name)
-            what = f"{stage}, {photos:,} photos"
+        for name, used in run_stages(workspace):
+            what, memory = f"{name}, {photos:,} photos", [used.peak_mib]
+            others = [first.setdefault(name, used.peak_mib)] if len(numbers) > 1 else None
             rows.append(Row("growth", what, "s", [used.wall_s], more_is_better=False))
-            rows.append(Row("growth", what, "MiB", [used.peak_mib], more_is_better=False))
+            rows.append(Row("growth", what, "MiB", memory, others, bar=others and FLAT, more_is_better=False))
+            print(f"{what}: {used.wall_s:.1f} s, {used.peak_mib:.0f} MiB", flush=True)
     return rows
+
+
+def run_stages(workspace: Workspace) -> Iterator[tuple[str, Usage]]:
+    """What each stage used, then DVC; then training once more, as it is and online."""
+    workspace.change_params(PARAMS)
+    stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
+
+    def run(stage: str) -> Usage:
+        command = stages[stage].get("do", stages[stage])["cmd"]
+        return workspace.run(*command.removeprefix("exec ").replace("${item}", "0").split())
+
+    for stage in STAGES:
+        yield stage, run(stage)
+    yield "DVC", workspace.run("dvc", "commit", "--force", "--quiet")
+    yield "train_original again", run("train_original")
+    workspace.change_params({"augment.mode": "online"})
+    for stage in ("augment", "train_augmented"):
+        yield f"{stage} online", run(stage)
 
 
 def draw_photos(photos: int, archive: Path) -> None:
