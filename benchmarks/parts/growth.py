@@ -43,7 +43,7 @@ def measure(workspace: Workspace, numbers: list[int]) -> list[Row]:
             what, memory = f"{name}, {photos:,} photos", [used.peak_mib]
             others = [first.setdefault(name, used.peak_mib)] if len(numbers) > 1 else None
             rows.append(Row("growth", what, "s", [used.wall_s], more_is_better=False))
-            rows.append(Row("growth", what, "MiB", memory, others, bar=others and FLAT, more_is_better=False))
+            rows.append(Row("growth", what, "MiB", memory, others, bar=FLAT if others else None, more_is_better=False))
             print(f"{what}: {used.wall_s:.1f} s, {used.peak_mib:.0f} MiB", flush=True)
     return rows
 
