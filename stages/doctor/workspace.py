@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.doctor.problem import Problem
 
-OUTPUTS = ("data", "models", "metrics", ".resume")
+OUTPUTS = ("data", "models", "metrics", ".resume", ".dvc/tmp/pixels")
 DOWNLOADS = Path("data/downloads")  # the user's own
 RWLOCK = Path(".dvc/tmp/rwlock")  # DVC's list of files in use
 

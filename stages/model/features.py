@@ -96,15 +96,23 @@ class FeatureExtractor:
 
     def _complete(self, names: list[str], get_images: Callable[[list[int]], torch.Tensor]) -> torch.Tensor:
         """Features `[N, F]` by name; ``get_images`` gives the images at some indices, of which nothing is kept."""
-        known = read_features(self.key, names)
-        wanted = {name: index for index, name in enumerate(names) if name not in known}
-        batches = [list(wanted)[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
+        wanted: dict[str, int] = {}
+        for index, name in enumerate(names):
+            wanted.setdefault(name, index)
+        rows = {name: row for row, name in enumerate(wanted)}
+        features = np.empty((len(rows), 0), dtype=np.float32)  # filled part by part, so that none is in memory twice
+        for found in read_features(self.key, list(rows)):
+            features = _fill(features, rows, found)
+            for name in found:
+                del wanted[name]
+        missing = list(wanted)
+        batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
         for batch in show_items(batches, "computing features"):
             vectors = self.compute(get_images([wanted[name] for name in batch]))
             new = dict(zip(batch, vectors, strict=True))
             keep_features(self.key, new)
-            known |= new
-        return torch.from_numpy(np.stack([known[name] for name in names]))
+            features = _fill(features, rows, new)
+        return torch.from_numpy(features if len(rows) == len(names) else features[[rows[name] for name in names]])
 
     @torch.inference_mode()
     def compute(self, images: torch.Tensor) -> npt.NDArray[np.float32]:
@@ -140,19 +148,28 @@ class FeatureExtractor:
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def read_features(key: str, names: list[str]) -> Vectors:
-    """Those of these images that are kept; a damaged one counts as absent."""
-    found: Vectors = {}
+def _fill(table: npt.NDArray[np.float32], rows: dict[str, int], vectors: Vectors) -> npt.NDArray[np.float32]:
+    """Put vectors into their rows of a table, which may have no columns yet. Returns: the table."""
+    for name, vector in vectors.items():
+        if not table.shape[1]:
+            table = np.empty((len(table), len(vector)), dtype=np.float32)
+        table[rows[name]] = vector
+    return table
+
+
+def read_features(key: str, names: list[str]) -> Iterator[Vectors]:
+    """Those of these images that are kept, some at a time; a damaged one counts as absent."""
     with _open_database() as database:
         for start in range(0, len(names), 500):  # SQLite takes a limited number of values in one query
             some = names[start : start + 500]
             query = (
                 f"SELECT image, vector, checksum FROM features WHERE key = ? AND image IN ({','.join('?' * len(some))})"
             )
-            for name, vector, checksum in database.execute(query, [key, *some]):
-                if zlib.crc32(vector) == checksum:
-                    found[name] = np.frombuffer(vector, dtype=np.float32)
-    return found
+            yield {
+                name: np.frombuffer(vector, dtype=np.float32)
+                for name, vector, checksum in database.execute(query, [key, *some])
+                if zlib.crc32(vector) == checksum
+            }
 
 
 def keep_features(key: str, vectors: Vectors) -> None:

@@ -34,7 +34,7 @@ from stages.runtime.root import find_root
 from stages.runtime.workers import map_in_threads
 
 KEPT = 10_000_000_000
-"""Bytes of all packs beyond which those that nobody uses are deleted: 30 trials of 700 photos with two copies each."""
+"""Bytes of all packs beyond which those that nobody uses are deleted: 50 trials of 700 photos with two copies each."""
 
 SPARE = 2_000_000_000
 """Bytes that a pack leaves free on the disk, or as many as it takes itself: a trial writes up to 2 GB beside it."""

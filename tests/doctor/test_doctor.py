@@ -224,13 +224,14 @@ def test_disk(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_partials_of_killed_stages_are_removed_and_nothing_else(fresh: Path) -> None:
-    left = [fresh / name for name in ("data/raw.partial", "metrics/a.json.partial", "data/split/0.csv.partial")]
+    names = ("data/raw.partial", "metrics/a.json.partial", "data/split/0.csv.partial", ".dvc/tmp/pixels/a.pack.partial")
+    left = [fresh / name for name in names]
     kept = [fresh / name for name in ("data/raw/a.jpg", "data/downloads/photos.zip.partial", "models/partial")]
     for path in [left[0] / "cats/a.jpg.partial", *left[1:], *kept]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
-    assert len(fix(check_partials(fresh))) == 3
-    assert [path.exists() for path in left] == [False] * 3
+    assert len(fix(check_partials(fresh))) == 4
+    assert [path.exists() for path in left] == [False] * 4
     assert [path.exists() for path in kept] == [True] * 3
 
 
