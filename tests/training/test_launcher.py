@@ -79,6 +79,7 @@ def test_three_processes_compute_what_one_does(tmp_path: Path) -> None:
     assert subtract(together[0]["model"], together[2]["model"]) == 0
 
 
+@pytest.mark.slow
 def test_three_processes_resume_to_the_same_bytes(tmp_path: Path) -> None:
     """With three, the order of a sum shows; the others start from the checkpoint of the first."""
     whole = train_together(CASE, tmp_path / "whole", 3)
@@ -90,6 +91,7 @@ def test_three_processes_resume_to_the_same_bytes(tmp_path: Path) -> None:
     assert whole[0]["history"] == resumed[0]["history"]
 
 
+@pytest.mark.slow
 def test_dropout_of_the_first_process_is_that_of_one_alone(tmp_path: Path) -> None:
     seeds = [result["seed"] for result in train_together(CASE, tmp_path / "two", 2)]
     assert seeds[0] == train_case(CASE, tmp_path)["seed"] != seeds[1]
@@ -136,6 +138,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, preloaded: dict[str, s
         return read_results()
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_training_which_resumes(
     pair: None, undisturbed: dict[str, bytes], preloaded: dict[str, str]
 ) -> None:
@@ -216,6 +219,7 @@ def test_views_and_features_are_those_of_one_process(
     assert 0 < subtract(*models) < 1e-6
 
 
+@pytest.mark.slow
 def test_an_error_of_all_processes_is_printed_once(pair: None, preloaded: dict[str, str]) -> None:
     change_params({"train.batch_size": 3})
     status, stdout, stderr = finish(start(preloaded))
