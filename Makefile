@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # without bytecode every start costs seconds
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro settle ablation test slow ui smoke doctor audit study readme calibration requirements
+.PHONY: help repro settle ablation test slow bench ui smoke doctor audit study readme calibration requirements
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ test: $(READY) $(CLUSTER_READY) ## lint, types and tests (6 to 10 minutes)
 
 slow: $(READY) $(CLUSTER_READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow
+
+bench: $(READY) ## measure speed and memory against what people run today: one table (BENCH='--only pipeline': a part)
+	@python -m benchmarks.bench --keep benchmarks/results.json $(BENCH)
 
 ui: $(READY) ## browse the tracked runs in MLflow, on this machine only (PORT=5000)
 	@python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
