@@ -133,7 +133,7 @@ def runs(folders: dict[str, Path]) -> dict[str, Run]:
 def test_a_name_says_arm_trial_experiment_key_and_drawings(runs: dict[str, Run]) -> None:
     for arm, run in runs.items():
         key = run.data.tags["journal"].rpartition("/")[2]
-        assert re.fullmatch("[0-9a-f]{16}", key)
+        assert re.fullmatch("[0-9a-f]{16}-1x1", key), "of one process of one thread"
         assert run.info.run_name == f"{arm}-0 bold-owl {key[:6]} (drawings)"
     assert len({run.info.run_name for run in runs.values()}) == 2
 
