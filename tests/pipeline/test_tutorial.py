@@ -21,6 +21,7 @@ UP_TO_DATE = "Data and pipelines are up to date."
 WEIGHTS = "models/weights/efficientnet_lite0.safetensors"
 SMALLER = SMALL | {
     "train.epochs": 1,
+    "model.name": "resnet18",  # whose name has the words of resnet50, which the text shows
     "augment.copies": 1,
     "augment.operations": {"hflip": {}, "scale": {"factor": [0.2, 0.4]}},  # digits are too small for some factors
     "augment.operations_per_copy": 1,
