@@ -1,5 +1,7 @@
 """Ctrl-C before a stage has begun, as its libraries take seconds to load."""
 
+from __future__ import annotations  # the doctor runs in a Python that is too old, to say so
+
 import os
 import sys
 from types import TracebackType
@@ -13,7 +15,8 @@ def report_interrupts() -> None:
     Once a stage runs, `stages.cli.stage.run_stage` sees to it. Of the processes of one training only
     the first one prints.
     """
-    if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith(("ablation.", "stages.")):
+    arguments = getattr(sys, "orig_argv", [])  # which Python 3.9 does not have
+    if arguments[1:2] == ["-m"] and arguments[2].startswith(("ablation.", "stages.")):
         sys.excepthook = _report
 
 

@@ -1,5 +1,7 @@
 """Locks between processes. They end with the process that holds them, however it ends."""
 
+from __future__ import annotations  # the doctor runs in a Python that is too old, to say so
+
 import fcntl
 import os
 import time
