@@ -76,15 +76,20 @@ def name_row(row: Row) -> str:
 
 
 def save_rows(rows: Sequence[Row], machine: str, path: Path) -> None:
-    """Keep rows for the next run, and for readers."""
-    path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    """Keep rows for the next run, and for readers. What this machine measured earlier and not now stays."""
+    now = {name_row(row) for row in rows}
+    every = [*(row for row in load_rows(path, machine) if name_row(row) not in now), *rows]
+    path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in every]}, indent=1) + "\n")
+
+
+def load_rows(path: Path, machine: str) -> list[Row]:
+    """The rows that are kept; none where they are of another machine."""
+    if not path.exists():
+        return []
+    kept = json.loads(path.read_text())
+    return [Row(**fields) for fields in kept["rows"]] if kept["machine"] == machine else []
 
 
 def load_results(path: Path, machine: str) -> dict[str, float]:
-    """The results of the run that is kept, by name; none where it was on another machine."""
-    if not path.exists():
-        return {}
-    kept = json.loads(path.read_text())
-    if kept["machine"] != machine:
-        return {}
-    return {name_row(row): row.result for row in (Row(**fields) for fields in kept["rows"])}
+    """The results that are kept, by the names of their rows."""
+    return {name_row(row): row.result for row in load_rows(path, machine)}

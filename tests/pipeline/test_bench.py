@@ -39,6 +39,15 @@ def test_rows_are_kept_for_the_same_machine_and_show_what_became_worse(tmp_path:
     assert "**worse**" not in render_table([ROW], before)
 
 
+def test_a_part_that_is_measured_alone_leaves_the_others(tmp_path: Path) -> None:
+    file, other = tmp_path / "bench.json", replace(ROW, part="growth")
+    save_rows([ROW, other], "here", file)
+    save_rows([replace(other, others=None)], "here", file)
+    assert load_results(file, "here") == {name_row(ROW): 2.0, name_row(other): 9.0}
+    save_rows([other], "there", file)
+    assert load_results(file, "there") == {name_row(other): 2.0}
+
+
 def test_a_stage_lasts_until_dvc_has_recorded_what_is_new_or_goes_on() -> None:
     lines = [
         (1.0, "Stage 'fetch' didn't change, skipping"),
