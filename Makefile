@@ -71,13 +71,13 @@ ui: $(READY) ## browse the tracked runs in MLflow, on this machine only (PORT=50
 		--allowed-hosts localhost:$(PORT),127.0.0.1:$(PORT) --x-frame-options DENY
 
 smoke: $(READY) ## run the pipeline on drawn samples in two minutes, as a throw-away DVC experiment
-	@# what depends on the user's photos and weights is as it was when cloned
+	@# what depends on the user's photos, weights and hosts is as it was when cloned
 	@# git wants a name even for a commit that is thrown away
 	@export GIT_AUTHOR_NAME=smoke GIT_AUTHOR_EMAIL=smoke@localhost GIT_COMMITTER_NAME=smoke GIT_COMMITTER_EMAIL=smoke@localhost; \
 	dvc exp remove --quiet smoke 2>/dev/null; trap 'dvc exp remove --quiet smoke; rm -f .dvc/tmp/smoke.db' EXIT; \
 	MLFLOW_TRACKING_URI=sqlite:///$(CURDIR)/.dvc/tmp/smoke.db dvc exp run --temp --name smoke \
 		-S 'fetch.sources=[sample]' -S 'trials=[0]' -S model.image_size=64 -S train.epochs=2 -S train.checkpoint_every=2 -S evaluate.robustness=false \
-		-S fetch.labels=null -S split.scheme=folds -S split.groups=null -S report.looks=null -S model.name=resnet50 -S model.weights=null -S model.freeze=none && \
+		-S fetch.labels=null -S split.scheme=folds -S split.groups=null -S report.looks=null -S model.name=resnet50 -S model.weights=null -S model.freeze=none -S train.launcher=null && \
 	printf '\nThe whole pipeline works here. Its results were discarded; metrics/ and models/ are unchanged.\n'
 
 doctor: ## check that everything is fit to run; FIX=1 applies the fixes that lose no data
