@@ -91,3 +91,10 @@ def test_an_unknown_operation_is_one_message(two: Path) -> None:
         in Path("err.txt").read_text()
     )
     assert not Path("ablation").exists()
+
+
+def test_several_processes_are_refused(two: Path) -> None:
+    change_params({"train.launcher": "torchrun --nproc-per-node 2"})
+    run(policy("only", "hflip"), status=1)
+    assert "and an ablation trains in one process" in Path("err.txt").read_text()
+    assert not get_run_dir("only", "hflip", 0).exists()

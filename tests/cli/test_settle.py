@@ -19,6 +19,7 @@ from stages.cli.settle import (
     estimate_seconds,
     extend_trials,
     find_start,
+    list_first_trials,
     main,
     measure_training,
     parse_budget,
@@ -76,6 +77,12 @@ def test_it_begins_at_the_next_look(trials: list[int], looks: list[int], start: 
 )
 def test_an_invalid_file_is_left_to_the_check_of_params(found: object) -> None:
     assert find_start(found) == []
+
+
+def test_the_trials_of_the_first_look_are_listed(workspace: Path) -> None:
+    change_params({"report.looks": [5, 10]})
+    list_first_trials()
+    assert load_params().trials == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("looks", [[10, 5], [3, 10], [5, 5]])

@@ -12,7 +12,7 @@ from stages.base.sections import flatten
 from stages.cli.params import load_params
 from stages.comparison.answer import Answer, answer_question
 from stages.comparison.blocks import Chart, Table, Text
-from stages.comparison.history import Caveats, SeenLook, describe_history, load_history
+from stages.comparison.history import Caveats, SeenLook, describe_history, identify_question, load_history
 from stages.comparison.looks import compute_levels, take_looks
 from stages.comparison.needs import describe_need
 from stages.comparison.page import build_report, escape_markdown, render_markdown
@@ -70,6 +70,26 @@ def make_answer(trials: int, share: float) -> tuple[Study, Answer]:
     original = np.where(np.isfinite(gains), (gains < 0).astype(float), np.nan)
     study = make_study(original, original + gains)
     return study, answer_question(study, 0.02, PLAN)
+
+
+@pytest.mark.parametrize(
+    ("key", "same"),
+    [
+        ("report.margin", True),
+        ("trials", True),
+        ("evaluate.robustness", True),
+        ("train.threads", True),
+        ("train.launcher", True),
+        ("train.epochs", False),
+        ("augment.copies", False),
+        ("seed", False),
+    ],
+)
+def test_a_question_is_about_photos_and_what_is_trained_on_them(key: str, same: bool) -> None:
+    study, params = make_answer(5, 0.4)[0], flatten(load_params(ROOT / "params.yaml").model_dump())
+    assert key in params
+    changed = identify_question(study, params | {key: "another"})
+    assert (changed == identify_question(study, params)) == same
 
 
 def test_the_verdict_names_its_look_and_its_level() -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -21,14 +22,14 @@ from PIL import Image
 from stages.base.files import compute_sha256
 from stages.model import pixels as pixels_module
 from stages.model.dataset import Batch, PackedImages, load_pixels, read_ahead
-from stages.model.packs import HEADER, RGBImage
+from stages.model.packs import HEADER, INDEX, RGBImage
 from stages.model.pixels import Load, Pixels
 from stages.photos import decoding
 from stages.photos.loading import load_reduced, load_square
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, change_params
 from tests.support import trainer
-from tests.support.trainer import DEFAULTS, TRAIN, fork, wait_for
+from tests.support.trainer import DEFAULTS, TRAIN, fork, wait_for, wait_until
 
 SIDE = 24  # pixels
 LOADS = [load_square, load_reduced]
@@ -139,6 +140,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: os.truncate(path, 0),
     "an image": lambda path: flip(path, HEADER.size),
     "the index": lambda path: flip(path, -1),
+    "a name in the index": lambda path: flip(path, -INDEX.itemsize),
     "the header": lambda path: flip(path, 2),
     "the key": lambda path: flip(path, 9),
     "the number of images": lambda path: flip(path, 48),
@@ -265,12 +267,19 @@ decoding.decode_photo = count
 
 
 def test_two_processes_at_once_decode_once(manifest: pd.DataFrame) -> None:
+    """The second one waits, while the first one stands still in the middle, and then uses what that has decoded."""
+    manifest = manifest[::2]  # of one folder, and so one pack
     manifest.to_csv("photos.csv", index=False)
-    processes = [run(f"{COUNT}\n{LOAD}") for _ in range(2)]
-    for process in processes:
-        _, errors = process.communicate()
+    first = run(f"{COUNT}\n{LOAD}", FAILPOINT="SIGSTOP:packed 2")
+    wait_until(lambda: psutil.Process(first.pid).status() == psutil.STATUS_STOPPED, "the first one stops")
+    second = run(f"{COUNT}\n{LOAD}")
+    assert second.stdout
+    assert second.stdout.readline() == f"  waiting for process {first.pid}, which decodes images\n"
+    first.send_signal(signal.SIGCONT)
+    for process in (first, second):
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
-    assert Path("decoded.txt").read_text() == "1" * 6
+    assert Path("decoded.txt").read_text() == "1" * 3
     check(Pixels(manifest, load_square, SIDE), decode(manifest, load_square))
 
 
