@@ -105,7 +105,7 @@ def copy_photos(
     ``draws``: seed and trial. Returns: a `CopyTable` with the paths of the copies; in the file they are relative.
     """
     copies = make_copies(plan_copies(train, augment, *draws), scratch, augment.max_side)
-    copies["path"] = [f"{row['class']}/{Path(row['path']).name}" for row in copies.to_dict("records")]
+    copies["path"] = copies["path"].str.removeprefix(f"data/augmented/{draws[1]}/")
     CopyTable.save(manifest, copies)
     return copies.assign(path=f"{scratch}/" + copies["path"])
 

@@ -5,7 +5,8 @@ rounds; a ratio is the median of the rounds' ratios.
 
 Command  python -m benchmarks.bench [--rounds 3] [--only PART ...] [--busy] [--keep FILE] [--timm FOLDER]
          [--torchvision FOLDER]
-         FILE keeps the rows as JSON; where it has some of this machine, the table shows them, and what became worse.
+         FILE keeps the rows as JSON, and beside it all tables as Markdown; where it has some of this machine, the
+         table shows them, and what became worse.
          FOLDER is a checkout of pytorch-image-models, or of vision: their train scripts are in no package.
 """
 
@@ -19,11 +20,13 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-from benchmarks.parts import augmentation, convolutions, growth, pipeline, training
+from benchmarks.parts import augmentation, convolutions, gpu, growth, pipeline, training, trials
 from benchmarks.processes import start_busy
 from benchmarks.table import Row, load_results, render_table, save_rows
 from benchmarks.workspace import Workspace, make_workspace
 from stages.model.device import select_device
+
+PARTS = ("training", "convolutions", "augmentation", "pipeline", "growth", "trials", "gpu")
 
 
 def main() -> None:
@@ -36,6 +39,8 @@ def main() -> None:
         "augmentation": partial(augmentation.measure, rounds=args.rounds),
         "pipeline": partial(pipeline.measure, rounds=args.rounds),
         "growth": partial(growth.measure, numbers=args.photos),
+        "trials": partial(trials.measure, numbers=args.trials),
+        "gpu": partial(gpu.measure, rounds=args.rounds),
     }
     rows = []
     with start_busy() if args.busy else nullcontext():
@@ -53,9 +58,10 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=["training", "convolutions", "augmentation", "pipeline", "growth"])
+    parser.add_argument("--only", nargs="+", choices=PARTS)
     parser.add_argument("--busy", action="store_true", help="beside a busy process")
     parser.add_argument("--photos", type=int, nargs="+", default=[1_000, 10_000], help="how many, for growth")
+    parser.add_argument("--trials", type=int, nargs="+", default=[2, 10, 50], help="how many, for trials")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--timm", type=Path)
     parser.add_argument("--torchvision", type=Path)

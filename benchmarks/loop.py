@@ -17,25 +17,27 @@ from stages.training.checkpoints import Checkpoints, Stop
 from stages.training.loop import Trainer, TrainSpec
 from stages.training.params import TrainParams
 
-BATCH, SIZE = 32, 224
+SIZE = 224  # pixels
 
 
 @contextmanager
-def open_trainer(device: Device, steps: int, epochs: int = 1) -> Iterator[Trainer]:
+def open_trainer(device: Device, steps: int, epochs: int = 1, batch_size: int = 32) -> Iterator[Trainer]:
     """Trains ResNet-50 for ``epochs`` of ``steps`` steps, without checkpoints: a save would be part of the time."""
-    pixels = np.random.default_rng(0).integers(0, 256, (steps * BATCH, 3, SIZE, SIZE), dtype=np.uint8)
-    images = Examples(torch.from_numpy(pixels), torch.arange(steps * BATCH) % 2)
-    test = Examples(images.inputs[:2], images.targets[:2])
+    images = steps * batch_size
+    pixels = np.random.default_rng(0).integers(0, 256, (images, 3, SIZE, SIZE), dtype=np.uint8)
+    inputs = torch.from_numpy(pixels).to(device.torch_device)
+    train, test = (Examples(inputs[:count], torch.arange(count) % 2) for count in (images, 2))
     params = TrainParams(
         budget="epochs",
         epochs=epochs,
-        batch_size=BATCH,
+        batch_size=batch_size,
         optimizer="adam",
         learning_rate=0.001,
         schedule="constant",
         weight_decay=0.0,
         label_smoothing=0.0,
         precision="auto",
+        deterministic=True,
         threads=None,
         launcher=None,
         checkpoint_every=epochs,
@@ -43,6 +45,6 @@ def open_trainer(device: Device, steps: int, epochs: int = 1) -> Iterator[Traine
     labs = ModelParams(name="resnet50", weights=None, freeze="none", image_size=SIZE, normalization=None)
     network = describe_network(labs)
     model = build_model(network, 2, seed=0).to(device.torch_device)
-    spec = TrainSpec(images, test, 1, network, params, 0, device)
+    spec = TrainSpec(train, test, 1, network, params, 0, device)
     with tempfile.TemporaryDirectory() as folder:
         yield Trainer(model, spec, Checkpoints(Path(folder), Stop(), seconds=math.inf))

@@ -120,7 +120,7 @@ def train() -> None:
 
     from benchmarks.loop import open_trainer
     from stages.model import device
-    from stages.model.device import make_deterministic, select_device, set_threads
+    from stages.model.device import choose_algorithms, select_device, set_threads
     from stages.model.network import compute_weights_sha256
 
     class Log:
@@ -136,7 +136,7 @@ def train() -> None:
         def log_file(self, data: bytes, path: str) -> None:
             raise NotImplementedError
 
-    make_deterministic()
+    choose_algorithms()
     set_threads(int(os.environ.get("THREADS", "0")) or None)
     if os.environ.get("TURNS") == "0":
         device.Device.take_turn = lambda self: nullcontext()  # type: ignore[method-assign]

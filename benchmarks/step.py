@@ -1,8 +1,9 @@
 """One training step of ResNet-50, as params.yaml has it, and a matrix product in the same type.
 
-Command  python -m benchmarks.step   prints JSON
+Command  python -m benchmarks.step [--batch 32] [--fast]   prints JSON; fast: train.deterministic is false
 """
 
+import argparse
 import json
 import time
 from collections.abc import Callable
@@ -13,16 +14,21 @@ from statistics import median
 import stages.runtime  # noqa: F401 - before torch is loaded
 
 REPEATS = 4
+IN_A_ROW = 20  # steps
 SIDE = 4096  # of the matrices
 
 
 @dataclass(frozen=True)
 class Measured:
-    """product_flops, step_flops: floating-point operations/s. convolutions: their share of a step's time."""
+    """product_flops, step_flops: floating-point operations/s. convolutions: their share of a step's time.
+
+    images_per_second: of steps one after the other, which a GPU is not waited for in between.
+    """
 
     product_flops: float
     step_flops: float
     convolutions: float
+    images_per_second: float
 
 
 def main() -> None:
@@ -31,26 +37,37 @@ def main() -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from benchmarks.loop import BATCH, open_trainer
-    from stages.model.device import make_deterministic, select_device, set_threads
+    from benchmarks.loop import open_trainer
+    from stages.model.device import choose_algorithms, select_device, set_threads
 
-    make_deterministic()
+    args = parse_args()
+    choose_algorithms(deterministic=not args.fast)
     set_threads(None)
     device = select_device("auto")
-    with open_trainer(device, steps=1) as trainer:
+    with open_trainer(device, steps=1, batch_size=args.batch) as trainer:
         trainer.model.train()
-        train, batch = trainer.spec.train, np.arange(BATCH)
+        train, batch = trainer.spec.train, np.arange(args.batch)
         share = trainer.spec.ranks.share(batch)
         step = partial(trainer._take_step, next(train.read_batches(1, [batch])), train.targets[batch], share)
         with FlopCounterMode(display=False) as counter:
             step()
         step_s = measure_seconds(step)
+        row_s = measure_seconds(lambda: [step() for _ in range(IN_A_ROW)]) if device.runs_ahead else IN_A_ROW * step_s
         convolutions = measure_convolutions(step)
     dtype = torch.bfloat16 if device.precision == "bf16" else torch.float32
     matrices = (torch.randn(SIDE, SIDE, device=device.torch_device, dtype=dtype) for _ in range(2))
     product_s = measure_seconds(partial(torch.matmul, *matrices))
-    measured = Measured(2 * SIDE**3 / product_s, counter.get_total_flops() / step_s, convolutions)
+    rate = IN_A_ROW * args.batch / row_s
+    measured = Measured(2 * SIDE**3 / product_s, counter.get_total_flops() / step_s, convolutions, rate)
     print(json.dumps(asdict(measured)))
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=32, help="images")
+    parser.add_argument("--fast", action="store_true")
+    return parser.parse_args()
 
 
 def measure_convolutions(step: Callable[[], object]) -> float:

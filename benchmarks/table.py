@@ -1,11 +1,17 @@
-"""The table of benchmarks: its rows, which can be kept as JSON, so that a regression shows."""
+"""The table of benchmarks: its rows, which can be kept as JSON by machine, so that a regression shows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 
+PAGE_HEAD = """# Benchmarks
+
+What `make bench` measured, by machine: whole processes in turn. A figure is the median of the rounds with its range, a
+ratio the median of the rounds' ratios. [docs/speed.md](../docs/speed.md) says what follows from it.
+"""
 TOLERANCE = 0.1  # of a ratio: less is noise on a shared machine
 
 
@@ -38,9 +44,11 @@ class Row:
         return self.bar is None or (self.result >= self.bar if self.more_is_better else self.result <= self.bar)
 
 
-def render_table(rows: Sequence[Row], before: dict[str, float]) -> str:
+def render_table(rows: Sequence[Row], before: Mapping[str, float] = MappingProxyType({})) -> str:
     """The rows as a Markdown table. ``before``: results of an earlier run, by name."""
-    lines = ["| part | what | here | compared with | ratio | bar | before |", "|---|---|---:|---:|---:|---:|---:|"]
+    lines = ["| part | what | here | compared with | ratio | bar |", "|---|---|---:|---:|---:|---:|"]
+    if before:
+        lines = [lines[0] + " before |", lines[1] + "---:|"]
     for row in rows:
         ratio = "" if row.others is None else f"{row.result:.2f}"
         others = "" if row.others is None else describe(row.others)
@@ -51,9 +59,8 @@ def render_table(rows: Sequence[Row], before: dict[str, float]) -> str:
         )
         earlier = before.get(name_row(row))
         cell = "" if earlier is None else f"{earlier:.3g}{' **worse**' if is_worse(row, earlier) else ''}"
-        lines.append(
-            f"| {row.part} | {row.what} | {describe(row.values)} {row.unit} | {others} | {ratio} | {bar} | {cell} |"
-        )
+        cells = [row.part, row.what, f"{describe(row.values)} {row.unit}", others, ratio, bar]
+        lines.append(f"| {' | '.join([*cells, cell] if before else cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -76,20 +83,29 @@ def name_row(row: Row) -> str:
 
 
 def save_rows(rows: Sequence[Row], machine: str, path: Path) -> None:
-    """Keep rows for the next run, and for readers. What this machine measured earlier and not now stays."""
-    now = {name_row(row) for row in rows}
-    every = [*(row for row in load_rows(path, machine) if name_row(row) not in now), *rows]
-    path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in every]}, indent=1) + "\n")
+    """Keep rows for the next run, and beside them their tables for readers.
+
+    What was measured earlier and not now stays, as does what other machines measured.
+    """
+    kept, now = load_machines(path), {name_row(row) for row in rows}
+    kept[machine] = [*(row for row in kept.get(machine, []) if name_row(row) not in now), *rows]
+    fields = {name: [asdict(row) for row in own] for name, own in kept.items()}
+    path.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
+    path.with_suffix(".md").write_text(render_page(kept))
 
 
-def load_rows(path: Path, machine: str) -> list[Row]:
-    """The rows that are kept; none where they are of another machine."""
-    if not path.exists():
-        return []
-    kept = json.loads(path.read_text())
-    return [Row(**fields) for fields in kept["rows"]] if kept["machine"] == machine else []
+def render_page(machines: Mapping[str, Sequence[Row]]) -> str:
+    """The tables of all machines as a page."""
+    tables = [f"## {name}\n\n{render_table(rows)}" for name, rows in machines.items()]
+    return "\n".join([PAGE_HEAD, *tables])
+
+
+def load_machines(path: Path) -> dict[str, list[Row]]:
+    """The rows that are kept, by machine."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    return {machine: [Row(**fields) for fields in rows] for machine, rows in kept.items()}
 
 
 def load_results(path: Path, machine: str) -> dict[str, float]:
     """The results that are kept, by the names of their rows."""
-    return {name_row(row): row.result for row in load_rows(path, machine)}
+    return {name_row(row): row.result for row in load_machines(path).get(machine, [])}

@@ -1,7 +1,8 @@
 """Make augmented copies of the train photos of one trial, or samples of what training draws anew each epoch.
 
 Reads   data/split/<trial>.csv, data/raw/; params seed, augment, train.budget
-Writes  data/augmented/<trial>/<class>/*.jpg and data/augmented/<trial>.csv: each copy, its source, its operations
+Writes  data/augmented/<trial>/<class>/*.jpg (or zips of 1,000, where there are more than 10,000 copies),
+        data/augmented/<trial>.csv: each copy, its source, its operations
         data/budget/<trial>.json: how often an epoch shows the original arm each photo
 Command python -m stages.augment --trial 0   (112 photos, 2 copies each: about 5 seconds on 2 cores)
 

@@ -32,7 +32,7 @@ from stages.evaluation.predictions import (
 )
 from stages.evaluation.record import EvaluationRecord, get_metrics_path
 from stages.evaluation.robustness import Predict, compute_robustness
-from stages.model.device import make_deterministic, select_device, set_threads
+from stages.model.device import choose_algorithms, select_device, set_threads
 from stages.model.features import Inputs, split_model
 from stages.model.network import load_model, predict_logits
 from stages.model.record import RUN_FILE, TrainRecord, get_model_dir, list_differences
@@ -57,7 +57,7 @@ def main() -> None:
     runs = {arm: TrainRecord.load(get_model_dir(arm, trial) / RUN_FILE) for arm in ARMS}
     check_runs(runs, class_names)
 
-    make_deterministic()
+    choose_algorithms()
     inputs, original = load_trained(runs["original"])
     _, augmented = load_trained(runs["augmented"])  # with the same inputs, as it is the same network
     models = {"original": original, "augmented": augmented}

@@ -1,7 +1,8 @@
 """Get the photos, decode every one once, and record what they are.
 
 Reads   the first available source of params.yaml's fetch.sources: a zip or folder on disk, Kaggle, drawn samples
-Writes  data/raw/<class>/, data/manifest.csv, metrics/quarantine.csv (photos set aside, and why),
+Writes  data/raw/<class>/ (or zips of 1,000, where there are more than 10,000 photos), data/manifest.csv,
+        metrics/quarantine.csv (photos set aside, and why),
         metrics/source.json (how many files of the source were used, set aside, and not used for which reason)
 Command python -m stages.fetch   (about 4 seconds for 140 photos on disk; a download as long as the network needs)
 """
@@ -17,6 +18,7 @@ from stages.cli.stage import run_stage
 from stages.photos.classes import describe_classes
 from stages.photos.manifest import CSV_PREFIX, PHOTOS, PhotoTable, QuarantineTable
 from stages.photos.origin import describe_source
+from stages.photos.shards import gather_images
 from stages.sources.archive import check_room
 from stages.sources.choice import Source, open_source, remember_photographs
 from stages.sources.labels import select_labelled
@@ -47,6 +49,7 @@ def main() -> None:
     with replace_dir(RAW) as folder:
         photos, rejected = store_photos(source, selection.photos, folder)
         check_photos(classes, photos, rejected, params.max_bad_fraction)
+        gather(photos, folder)
         PHOTOS.unlink(missing_ok=True)  # so that it never describes other photos than those in data/raw
     QuarantineTable.save(QUARANTINE, pd.DataFrame(rejected, columns=list(QuarantineTable.columns)))
     account_for_files(selection.unused, len(photos) + len(selection.tables), len(rejected))
@@ -70,6 +73,12 @@ def explain_whole(source: Source, subset: str | list[str], selection: Selection)
     if source.kind == "sample" or subset == "all" or any(photo.subset for photo in selection.photos.values()):
         return []
     return [f"no folder {subset if isinstance(subset, str) else '/, '.join(subset)}/: all photos are used"]
+
+
+def gather(photos: list[Row], folder: Path) -> None:
+    """Keep very many photos in zips, and enter their paths there."""
+    for row, path in zip(photos, gather_images(folder, [row["path"] for row in photos]), strict=True):
+        row["path"] = path
 
 
 def save_manifest(photos: list[Row]) -> None:

@@ -14,6 +14,8 @@ from benchmarks.table import Row
 from benchmarks.workspace import STAGES, Workspace
 
 SIDE = 32  # pixels
+FILES = 300  # that DVC handles at most
+MANY = 100_000  # photos
 FLAT = 1.2  # times the memory at the smallest number of photos
 PARAMS = {
     "augment.copies": 1,
@@ -23,6 +25,7 @@ PARAMS = {
     "model.image_size": SIDE,
     "model.name": "timm/test_resnet",
     "split.near_duplicate_bits": None,
+    "train.batch_size": 256,
     "train.checkpoint_every": 2,
     "train.epochs": 2,
 }
@@ -45,7 +48,21 @@ def measure(workspace: Workspace, numbers: list[int]) -> list[Row]:
             rows.append(Row("growth", what, "s", [used.wall_s], more_is_better=False))
             rows.append(Row("growth", what, "MiB", memory, others, bar=FLAT if others else None, more_is_better=False))
             print(f"{what}: {used.wall_s:.1f} s, {used.peak_mib:.0f} MiB", flush=True)
+        files = [float(count_files(workspace))]
+        bar = FILES if photos >= MANY else None
+        rows.append(
+            Row("growth", f"data/ and models/, {photos:,} photos", "files", files, bar=bar, more_is_better=False)
+        )
     return rows
+
+
+def count_files(workspace: Workspace) -> int:
+    """Files that DVC records one by one."""
+    return sum(
+        path.is_file()
+        for folder in ("data/raw", "data/augmented", "models")
+        for path in (workspace.folder / folder).rglob("*")
+    )
 
 
 def run_stages(workspace: Workspace) -> Iterator[tuple[str, Usage]]:

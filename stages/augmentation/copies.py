@@ -14,6 +14,7 @@ from stages.augmentation.params import AugmentParams
 from stages.augmentation.views import draw_view
 from stages.base.files import compute_sha256
 from stages.photos.loading import load_reduced
+from stages.photos.shards import gather_images
 from stages.runtime.workers import map_in_forks
 
 SAMPLES = 24  # photos that online mode writes a view of
@@ -60,16 +61,17 @@ def _stem(path: str) -> str:
 
 
 def make_copies(copies: pd.DataFrame, folder: Path, max_side: int) -> pd.DataFrame:
-    """Write every copy of a plan to ``<folder>/<class>/``, in parallel.
+    """Write every copy of a plan to ``<folder>/<class>/``, in parallel; very many are then gathered in zips.
 
-    Returns: the plan with the SHA-256 of each copy, and with the operations that were applied to it.
+    Returns: the plan with the path and SHA-256 of each copy, and with the operations that were applied to it.
     """
     for name in copies["class"].unique():
         (folder / name).mkdir()
     rows = copies.to_dict("records")
     jobs = [list(group) for _, group in groupby(rows, key=itemgetter("source_path"))]
     made = map_in_forks(partial(_copy_photo, folder=folder, max_side=max_side), jobs, chunk=4)
-    return copies.assign(**pd.DataFrame(chain.from_iterable(made), index=copies.index))
+    copies = copies.assign(**pd.DataFrame(chain.from_iterable(made), index=copies.index))
+    return copies.assign(path=gather_images(folder, copies["path"].tolist()))
 
 
 def _copy_photo(rows: list[dict[str, Any]], folder: Path, max_side: int) -> list[dict[str, str]]:

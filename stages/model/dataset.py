@@ -1,7 +1,9 @@
 """Images as a model gets them: read batch by batch, as bytes, and normalized then."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,10 +13,13 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 
+from stages.model.device import Device
 from stages.model.pixels import Pixels
 from stages.model.record import NetworkRecord
 from stages.photos.loading import load_square
 from stages.runtime.workers import map_in_threads
+
+PLACED = 256  # images on their way to a GPU at a time
 
 Batch = slice | npt.NDArray[np.int64]
 """Indices of the examples in a batch."""
@@ -59,8 +64,27 @@ class Examples:
 def read_ahead(inputs: ModelInputs, batches: Iterable[Batch]) -> Iterator[torch.Tensor]:
     """The inputs of each batch; those on disk are read while the model computes on the batch before."""
     if isinstance(inputs, torch.Tensor):
-        return (inputs[batch] for batch in batches)
+        return (inputs[_move(batch, inputs.device)] for batch in batches)
     return map_in_threads(inputs.__getitem__, batches, threads=1)
+
+
+def _move(batch: Batch, device: torch.device) -> slice | torch.Tensor:
+    return batch if isinstance(batch, slice) else torch.from_numpy(batch).to(device, non_blocking=True)
+
+
+def place_images(examples: Examples, device: Device) -> Examples:
+    """The same examples, with their images in a GPU's memory where they fit beside a training; else as they are."""
+    images = examples.inputs
+    if isinstance(images, torch.Tensor) or not len(images):
+        return examples
+    shape = (len(images), *images[:1].shape[1:])
+    if math.prod(shape) > device.measure_room():
+        return examples
+    placed = torch.empty(shape, dtype=images.dtype, device=device.torch_device, memory_format=torch.channels_last)
+    parts = [slice(start, start + PLACED) for start in range(0, len(images), PLACED)]
+    for part, batch in zip(parts, read_ahead(images, parts), strict=True):
+        placed[part] = batch
+    return Examples(placed, examples.targets)
 
 
 def load_images(manifest: pd.DataFrame, class_names: list[str], size: int) -> Examples:
@@ -95,6 +119,11 @@ def prepare(inputs: torch.Tensor, network: NetworkRecord) -> torch.Tensor:
     """
     if inputs.dtype != torch.uint8:
         return inputs
-    mean = torch.tensor(network.mean, device=inputs.device).view(3, 1, 1)
-    std = torch.tensor(network.std, device=inputs.device).view(3, 1, 1)
+    mean, std = (_make_channels(tuple(values), inputs.device) for values in (network.mean, network.std))
     return ((inputs / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=8)
+def _make_channels(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """A value per colour channel, `[3, 1, 1]`; made once, as a GPU would be waited for."""
+    return torch.tensor(values, device=device).view(3, 1, 1)

@@ -34,8 +34,16 @@ class Device:
 
         Processes of one training take no turns: they wait for each other, and would do so with the cores in hand.
         """
-        on_gpu = self.torch_device.type == "cuda"
-        return take_turn(torch.get_num_threads()) if self.alone and not on_gpu else nullcontext()
+        return take_turn(torch.get_num_threads()) if self.alone and not self.runs_ahead else nullcontext()
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether it computes while the program goes on, so that asking for a number costs time."""
+        return self.torch_device.type == "cuda"
+
+    def measure_room(self) -> int:
+        """Bytes of a GPU's memory that images may take: half of what is free, as a training needs the rest; else 0."""
+        return torch.cuda.mem_get_info(self.torch_device)[0] // 2 if self.torch_device.type == "cuda" else 0
 
     def describe(self, network: str) -> Machine:
         """What of this machine can change the bytes of a trained model; ``network``: its name in params."""
@@ -83,10 +91,16 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or min(torch.get_num_threads(), cpu_count()))
 
 
-def make_deterministic() -> None:
-    """Ask torch for algorithms that give the same bytes each time on this machine."""
+def choose_algorithms(deterministic: bool = True) -> None:
+    """Ask torch for algorithms that give the same bytes each time on this machine, else for the fastest.
+
+    Either way single precision is no less on a GPU: by default torch rounds the inputs of convolutions to 10 bits.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = not deterministic
+    if not deterministic:
+        return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
     # warn_only: an operation without a deterministic GPU algorithm should cost exactness, not the run
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # writes every tensor twice
-    torch.backends.cudnn.benchmark = False

@@ -27,6 +27,7 @@ from stages.model import packs
 from stages.model.packs import INDEX, DamagedPackError, Pack, RGBImage, open_pack, write_pack
 from stages.photos import decoding, loading
 from stages.photos.loading import check_files
+from stages.photos.shards import find_home
 from stages.runtime.errors import UserError
 from stages.runtime.locks import is_locked, wait_for_lock
 from stages.runtime.progress import show_items
@@ -160,7 +161,7 @@ def _find_folder() -> Path:
 
 def _divide(manifest: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The rows by the folder that their class's folder lies in: photos are of use for longer than a trial's copies."""
-    folders = pd.Series([str(Path(path).parent.parent) for path in manifest["path"]], index=manifest.index, dtype=str)
+    folders = pd.Series([str(find_home(Path(path))) for path in manifest["path"]], index=manifest.index, dtype=str)
     return (manifest[folders == folder] for folder in folders.unique())
 
 

@@ -14,6 +14,7 @@ import imagehash
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from stages.photos.shards import read_image
 from stages.runtime.errors import RESTORE, UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -83,9 +84,9 @@ def load_photo(path: Path, sha256: str | None = None) -> Image.Image:
 
 
 def read_photo(path: Path, sha256: str | None = None) -> bytes:
-    """The bytes of the file at ``path``. Raises UserError when it is missing, or does not have the given ``sha256``."""
+    """The bytes of the image at ``path``. Raises UserError when it is missing, or does not have this ``sha256``."""
     try:
-        data = path.read_bytes()
+        data = read_image(path)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing. Run `dvc repro`, which makes it again.") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have

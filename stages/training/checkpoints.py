@@ -58,6 +58,11 @@ class Checkpoints:
     seconds: float = field(default_factory=lambda: float(os.environ.get("RESUME_SECONDS", SAVE_SECONDS)))
     saved_at: float = field(default_factory=time.monotonic)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for another one."""
+        return bool(self.stop.signum) or time.monotonic() - self.saved_at > self.seconds
+
     def load(self) -> Checkpoint | None:
         """The newest intact checkpoint, or None. A damaged file is skipped with a warning."""
         found = [checkpoint for path in self._list() if (checkpoint := _read(path)) is not None]
@@ -76,7 +81,7 @@ class Checkpoints:
 
     def save_when_due(self, take_checkpoint: Callable[[], Checkpoint]) -> None:
         """Save now and then; save and leave (SystemExit) when someone asked the process to end."""
-        if self.stop.signum or time.monotonic() - self.saved_at > self.seconds:
+        if self.is_due:
             self.save(take_checkpoint())
         if self.stop.signum:
             with suppress(OSError):  # whoever read this may be gone

@@ -23,6 +23,7 @@ from stages.runtime.errors import UserError
 from stages.runtime.failpoints import failpoint
 from stages.runtime.progress import compute_speed, describe_epoch, show_steps
 from stages.training.checkpoints import Checkpoint, Checkpoints
+from stages.training.optimizer import build_optimizer
 from stages.training.params import TrainParams
 from stages.training.ranks import ALONE, Ranks, Share
 from stages.training.steps import compute_learning_rate, count_steps, split_batches
@@ -93,6 +94,15 @@ class Progress:
         return len(self.history) + 1
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A step that was taken, on so many images; its results `[2]`, loss and correct predictions, are on the device."""
+
+    results: torch.Tensor
+    share: Share
+    images: int
+
+
 class Log(Protocol):
     """Where the loop logs to."""
 
@@ -116,7 +126,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Restore the newest checkpoint."""
-        self.optimizer = build_optimizer(self.model, self.spec.params)
+        self.optimizer = build_optimizer(self.model, self.spec.params, fused=self.spec.device.runs_ahead)
         if checkpoint := self.spec.ranks.call_first(self.checkpoints.load):
             self.model.load_state_dict(checkpoint["model"])
             self.optimizer.load_state_dict(checkpoint["optimizer"])
@@ -167,43 +177,59 @@ class Trainer:
         order = rng.permutation(spec.samples_per_epoch) % num_images
         batches = split_batches(order, spec.params.batch_size)[progress.step :]
         shares = [spec.ranks.share(batch) for batch in batches]
-        every_inputs = spec.train.read_batches(progress.epoch, [share.indices for share in shares])
-        for batch, share, inputs in zip(batches, shares, every_inputs, strict=True):
+        inputs = spec.train.read_batches(progress.epoch, [share.indices for share in shares])
+        taken: list[Taken] = []
+        for batch, share, batch_inputs in zip(batches, shares, inputs, strict=True):
             with spec.device.take_turn():
-                own = self._take_step(inputs, spec.train.targets[share.indices], share)
-            stop = self.checkpoints.stop
-            loss, correct, stop.signum = spec.ranks.add(*own, share, stop.asked)
-            if not math.isfinite(loss):
-                step = self._count_done() + 1
-                raise UserError(
-                    f"the loss became {loss} in epoch {progress.epoch}, step {step} of {spec.steps}. {REMEDY}"
-                )
-            progress.loss_sum += loss * len(batch)
-            progress.correct += correct
+                results = self._take_step(batch_inputs, spec.train.targets[share.indices], share)
+            taken.append(Taken(results, share, len(batch)))
             progress.step += 1
             show_step()
-            self.checkpoints.save_when_due(self._take_checkpoint)
+            if self._must_wait():
+                self._add(taken)
+                self.checkpoints.save_when_due(self._take_checkpoint)
             failpoint(f"step {progress.epoch}.{progress.step}")
         return {"train/loss": progress.loss_sum / len(order), "train/accuracy": progress.correct / len(order)}
 
-    def _take_step(self, inputs: torch.Tensor, targets: torch.Tensor, share: Share) -> tuple[float, int]:
+    def _must_wait(self) -> bool:
+        """Whether the numbers of the steps so far are needed; a GPU would rather compute on."""
+        alone_on_gpu = self.spec.device.runs_ahead and self.spec.ranks.count == 1
+        due = bool(self.checkpoints.stop.asked) or self.checkpoints.is_due
+        return not alone_on_gpu or due or self.progress.step == self.spec.steps_per_epoch
+
+    def _add(self, taken: list["Taken"]) -> None:
+        """Wait for the results of steps, and add them to the progress. Raises UserError unless a loss is finite."""
+        spec, progress, stop = self.spec, self.progress, self.checkpoints.stop
+        results = torch.stack([step.results for step in taken]).tolist()
+        for number, ((own_loss, own_correct), step) in enumerate(zip(results, taken, strict=True), start=1):
+            loss, correct, stop.signum = spec.ranks.add(own_loss, int(own_correct), step.share, stop.asked)
+            if not math.isfinite(loss):
+                at = self._count_done() - len(taken) + number
+                raise UserError(
+                    f"the loss became {loss} in epoch {progress.epoch}, step {at} of {spec.steps}. {REMEDY}"
+                )
+            progress.loss_sum += loss * step.images
+            progress.correct += correct
+        taken.clear()
+
+    def _take_step(self, inputs: torch.Tensor, targets: torch.Tensor, share: Share) -> torch.Tensor:
         """One optimizer step on images or features `[B, ...]` of classes `[B]`, this rank's share of a batch.
 
-        Returns: their loss and correct predictions.
+        Returns: their loss and number of correct predictions, `[2]`, on the device.
         """
         spec, step = self.spec, self._count_done()
         others = [spec.ranks.rank] if spec.ranks.rank else []
         torch.manual_seed(derive_seed(spec.seed, "dropout", step, *others))  # also of stochastic depth
         for group in self.optimizer.param_groups:
             group["lr"] = compute_learning_rate(step, spec.steps, spec.params)
-        inputs, targets = inputs.to(spec.device.torch_device), targets.to(spec.device.torch_device)
+        inputs, targets = (x.to(spec.device.torch_device, non_blocking=True) for x in (inputs, targets))
         with spec.device.autocast():
             logits = self.parallel(prepare(inputs, spec.network))  # [B, C]
             loss = nn.functional.cross_entropy(logits, targets, label_smoothing=spec.params.label_smoothing)
         self.optimizer.zero_grad()
         spec.ranks.weigh(loss, share).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        return loss.item(), int((logits.argmax(dim=1) == targets).sum())
+        return torch.stack([loss.detach(), (logits.argmax(dim=1) == targets).sum()])
 
     def _test(self) -> dict[str, float]:
         """Test scores after an epoch; nothing is selected by them."""
@@ -221,16 +247,3 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "progress": asdict(self.progress),
         }
-
-
-def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
-    """The optimizer of a model's weights; SGD with a momentum of 0.9."""
-    weights = model.parameters()
-    rate, decay = params.learning_rate, params.weight_decay
-    match params.optimizer:
-        case "adam":
-            return torch.optim.Adam(weights, lr=rate, weight_decay=decay)
-        case "adamw":
-            return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
-        case "sgd":
-            return torch.optim.SGD(weights, lr=rate, weight_decay=decay, momentum=0.9)

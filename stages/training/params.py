@@ -33,6 +33,7 @@ class TrainParams(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["auto", "fp32", "bf16"]
+    deterministic: bool
     threads: Count | None
     launcher: Annotated[str, AfterValidator(_check_launcher)] | None
     checkpoint_every: Count

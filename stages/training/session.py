@@ -14,7 +14,8 @@ from torch import nn
 from stages.base.files import compute_sha256
 from stages.base.sections import flatten
 from stages.base.seeds import derive_seed
-from stages.model.device import make_deterministic, select_device, set_threads
+from stages.model.dataset import Examples, place_images
+from stages.model.device import choose_algorithms, select_device, set_threads
 from stages.model.features import Inputs, split_model
 from stages.model.network import (
     LAYERS_FILE,
@@ -129,7 +130,7 @@ def run_training(task: Task, track: Track, save: Callable[[Trained], TrainRecord
 def train(task: Task, ranks: Ranks, track: Track, save: Callable[[Trained], TrainRecord]) -> None:
     """Train in this process, alone or as one of several; arguments and errors as in `run_training`."""
     check_share(task, ranks)
-    make_deterministic()
+    choose_algorithms(task.train.deterministic)
     set_threads(task.train.threads)
     device = select_device(task.train.precision, alone=ranks.count == 1)
     network = describe_network(task.model)
@@ -155,6 +156,9 @@ def train(task: Task, ranks: Ranks, track: Track, save: Callable[[Trained], Trai
     with ranks.take_turns(network.freeze == "backbone"):  # features are kept
         test = inputs.load(task.test, task.class_names)
         images = task.load_train(inputs)
+    if isinstance(images, Examples):  # others are made anew in each epoch
+        images = place_images(images, device)
+    test = place_images(test, device)
     order = derive_seed(task.seed, "order", task.trial)
     spec = TrainSpec(images, test, task.repeats, network, task.train, order, device, ranks)
     with open_session(run, ranks, track) as (checkpoints, log):

@@ -33,8 +33,8 @@ if __name__ == "__main__":
 TRAIN = """
         import torch
         from torch import nn
-        from stages.model.device import make_deterministic, set_threads
-        make_deterministic(); set_threads(2); torch.manual_seed(0)
+        from stages.model.device import choose_algorithms, set_threads
+        choose_algorithms(); set_threads(2); torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
         images, classes = torch.rand(64, 3, 32, 32), torch.arange(64) % 2
         model(images)

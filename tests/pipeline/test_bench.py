@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.parts.pipeline import measure_stages
 from benchmarks.processes import Usage, run
-from benchmarks.table import Row, is_worse, load_results, name_row, render_table, save_rows
+from benchmarks.table import Row, is_worse, load_machines, load_results, name_row, render_page, render_table, save_rows
+from tests.conftest import ROOT
 
 ROW = Row("training", "stage against the loop", "images/s", [30.0, 8.0, 9.0], [10.0, 4.0, 9.0], bar=2.5)
 
@@ -46,6 +47,12 @@ def test_a_part_that_is_measured_alone_leaves_the_others(tmp_path: Path) -> None
     assert load_results(file, "here") == {name_row(ROW): 2.0, name_row(other): 9.0}
     save_rows([other], "there", file)
     assert load_results(file, "there") == {name_row(other): 2.0}
+    assert load_results(file, "here") == {name_row(ROW): 2.0, name_row(other): 9.0}, "beside another machine's"
+
+
+def test_the_published_tables_are_those_of_the_numbers() -> None:
+    file = ROOT / "benchmarks/results.json"
+    assert file.with_suffix(".md").read_text() == render_page(load_machines(file))
 
 
 def test_a_stage_lasts_until_dvc_has_recorded_what_is_new_or_goes_on() -> None:

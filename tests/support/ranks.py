@@ -22,7 +22,7 @@ from torch import nn
 from stages.cli.params import load_params
 from stages.model.architectures import build_network
 from stages.model.dataset import Examples
-from stages.model.device import Device, make_deterministic
+from stages.model.device import Device, choose_algorithms
 from stages.training.checkpoints import Checkpoints, Stop
 from stages.training.loop import Trainer, TrainSpec
 from stages.training.ranks import ALONE, Ranks
@@ -109,7 +109,7 @@ def train_together(case: Case, folder: Path, count: int) -> list[dict[str, Any]]
 
 def _train_rank(case: Case, folder: str, ranks: Ranks) -> None:
     torch.set_num_threads(1)
-    make_deterministic()
+    choose_algorithms()
     meeting = f"file://{folder}/meeting-{case.stop_after}"
     dist.init_process_group("gloo", init_method=meeting, rank=ranks.rank, world_size=ranks.count,
                             timeout=timedelta(seconds=60))  # fmt: skip

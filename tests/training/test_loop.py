@@ -15,12 +15,13 @@ from torch import nn
 
 from stages.cli.params import load_params
 from stages.model.dataset import Examples
-from stages.model.device import Device, make_deterministic
+from stages.model.device import Device, choose_algorithms
 from stages.model.network import build_model, compute_weights_sha256
 from stages.runtime.errors import UserError
 from stages.training import loop
 from stages.training.checkpoints import Checkpoints, Stop
-from stages.training.loop import Trainer, TrainSpec, build_optimizer
+from stages.training.loop import Trainer, TrainSpec
+from stages.training.optimizer import build_optimizer
 from stages.training.params import TrainParams
 from stages.training.steps import compute_learning_rate, count_work, split_batches
 from tests.conftest import ROOT
@@ -69,7 +70,7 @@ def train_model(model: nn.Module, spec: TrainSpec, folder: Path, log: Notes | No
 
 
 def test_training_learns_and_repeats_to_the_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_deterministic()
+    choose_algorithms()
     spec = make_spec(choose(checkpoint_every=2))
     models = [build_model(make_network(), 2, seed=3) for _ in range(2)]
     log = Notes()
@@ -107,7 +108,7 @@ def test_a_nan_is_named_with_its_own_step(tmp_path: Path, monkeypatch: pytest.Mo
         build_model(make_network(), 2, seed=3), make_spec(choose(epochs=2)), Checkpoints(tmp_path, Stop())
     )
     losses = iter([0.7] * 4 + [float("nan")])  # three steps an epoch
-    monkeypatch.setattr(trainer, "_take_step", lambda *_: (next(losses), 1))
+    monkeypatch.setattr(trainer, "_take_step", lambda *_: torch.tensor([next(losses), 1]))
     with pytest.raises(UserError, match=r"the loss became nan in epoch 2, step 5 of 6\."):
         trainer.run(Notes())
 
@@ -216,7 +217,7 @@ def test_dropout_differs_between_steps_and_seeds(tmp_path: Path, monkeypatch: py
     drawn: list[int] = []
     step = Trainer._take_step
 
-    def take_step(self: Trainer, *arguments: Any) -> tuple[float, int]:
+    def take_step(self: Trainer, *arguments: Any) -> torch.Tensor:
         taken = step(self, *arguments)
         drawn.append(torch.initial_seed())
         return taken

@@ -12,6 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stages.model.record import RUN_FILE, TrainRecord, get_history_path, get_model_dir
+from stages.photos import shards
+from stages.photos.manifest import CopyTable, SplitTable
+from stages.photos.shards import gather_images
 from tests.conftest import change_params
 from tests.support.trainer import STEPS, TRAIN, make_small_resnet, start_stages, wait_for
 
@@ -50,6 +53,29 @@ def test_online_training_resumes_to_the_same_bytes(photos_to_train: Path) -> Non
     change_params({"augment.operations": {"hflip": {}}, "augment.operations_per_copy": 1})
     run(AUGMENT, TRAIN_AUGMENTED)
     assert (get_model_dir("augmented", 0) / "model.safetensors").read_bytes() != whole
+
+
+def test_shards_train_the_same_model(photos_to_train: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(AUGMENT, TRAIN_AUGMENTED)
+    model, copies = (get_model_dir("augmented", 0) / "model.safetensors").read_bytes(), Path("data/augmented/0.csv")
+    hashes = CopyTable.load(copies)["sha256"].tolist()
+
+    monkeypatch.setattr(shards, "LIMIT", 5)
+    monkeypatch.setattr(shards, "SIZE", 3)
+    split = SplitTable.load(Path("data/split/0.csv"))
+    split["path"] = gather_images(Path("data/raw"), split["path"].tolist())
+    SplitTable.save(Path("data/split/0.csv"), split)
+    run(AUGMENT)
+    made = CopyTable.load(copies)
+    assert made["sha256"].tolist() == hashes
+    made["path"] = gather_images(Path("data/augmented/0"), made["path"].tolist())
+    CopyTable.save(copies, made)
+    assert not list(Path("data").rglob("*.jpg"))
+    for left in Path(".dvc/tmp/pixels").glob("*.pack"):
+        left.unlink()
+    run(TRAIN_AUGMENTED)
+    assert (get_model_dir("augmented", 0) / "model.safetensors").read_bytes() == model
+    assert len(list(Path(".dvc/tmp/pixels").glob("*.pack"))) == 2, "photos and copies, however many shards they fill"
 
 
 @pytest.fixture
