@@ -58,7 +58,7 @@ test: $(READY) $(CLUSTER_READY) ## lint, types and tests (8 minutes)
 slow: $(READY) $(CLUSTER_READY) ## the slow tests: real runs killed at every point, a server that hangs
 	pytest --numprocesses 2 --dist worksteal -m slow
 
-bench: $(READY) ## measure speed and memory against what people run today: one table (BENCH='--only pipeline': a part)
+bench: $(READY) $(CLUSTER_READY) ## measure speed and memory against what people run today: one table (BENCH='--only pipeline': a part)
 	@python -m benchmarks.bench --keep benchmarks/results.json $(BENCH)
 
 ui: $(READY) ## browse the tracked runs in MLflow, on this machine only (PORT=5000)

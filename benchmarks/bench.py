@@ -20,13 +20,13 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-from benchmarks.parts import augmentation, convolutions, gpu, growth, pipeline, training, trials
+from benchmarks.parts import augmentation, cluster, convolutions, gpu, growth, pipeline, training, trials
 from benchmarks.processes import start_busy
 from benchmarks.table import Row, load_results, render_table, save_rows
 from benchmarks.workspace import Workspace, make_workspace
 from stages.model.device import select_device
 
-PARTS = ("training", "convolutions", "augmentation", "pipeline", "growth", "trials", "gpu")
+PARTS = ("training", "convolutions", "augmentation", "pipeline", "growth", "trials", "cluster", "gpu")
 
 
 def main() -> None:
@@ -34,12 +34,13 @@ def main() -> None:
     args = parse_args()
     scripts = training.Scripts(args.timm, args.torchvision)
     parts: dict[str, Callable[[Workspace], list[Row]]] = {
-        "training": partial(training.measure, rounds=args.rounds, scripts=scripts),
+        "training": partial(training.measure, rounds=args.rounds, scripts=scripts, epochs=args.epochs),
         "convolutions": partial(convolutions.measure, rounds=args.rounds),
         "augmentation": partial(augmentation.measure, rounds=args.rounds),
         "pipeline": partial(pipeline.measure, rounds=args.rounds),
         "growth": partial(growth.measure, numbers=args.photos),
         "trials": partial(trials.measure, numbers=args.trials),
+        "cluster": cluster.measure,
         "gpu": partial(gpu.measure, rounds=args.rounds),
     }
     rows = []
@@ -59,6 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=PARTS)
+    parser.add_argument("--epochs", type=int, default=training.EPOCHS, help="how many, for training")
     parser.add_argument("--busy", action="store_true", help="beside a busy process")
     parser.add_argument("--photos", type=int, nargs="+", default=[1_000, 10_000], help="how many, for growth")
     parser.add_argument("--trials", type=int, nargs="+", default=[2, 10, 50], help="how many, for trials")

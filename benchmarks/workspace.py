@@ -70,7 +70,8 @@ def make_workspace(folder: Path, photos: Sequence[Path] = ()) -> Workspace:
     environment.mkdir()
     for path in (Path(sys.prefix) / name for name in ("bin", "lib", "pyvenv.cfg")):
         (environment / path.name).symlink_to(path)
-    (environment / ".ready").touch()
+    for name in (".ready", ".cluster-ready"):
+        (environment / name).touch()
     downloads = folder / "data/downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     for archive in photos or sorted((ROOT / "data/downloads").glob("*.zip")):

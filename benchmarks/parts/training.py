@@ -13,9 +13,9 @@ from benchmarks.table import Row
 from benchmarks.workspace import ROOT, Workspace
 from stages.model.device import select_device
 
-EPOCHS = 10
 PLAIN = "the plain protocol"
-PLAIN_BAR = 3.0  # times the images per CPU-second of the plain protocol
+PLAIN_BAR = 3.0  # times the images per CPU-second of the plain protocol, after so many epochs
+EPOCHS = 10
 # torchvision's script also tells how often the right class is among the best five, and fails where there are but two
 TOP_1 = (
     "import runpy, sys, utils; accuracy = utils.accuracy; del sys.argv[0]; "
@@ -33,30 +33,30 @@ class Scripts:
     torchvision: Path | None = None
 
 
-def measure(workspace: Workspace, rounds: int, scripts: Scripts) -> list[Row]:
+def measure(workspace: Workspace, rounds: int, scripts: Scripts, epochs: int) -> list[Row]:
     """Images/s, images per CPU-second, and memory."""
-    workspace.change_params({"model.image_size": 224, "train.epochs": EPOCHS, "train.checkpoint_every": EPOCHS})
+    workspace.change_params({"model.image_size": 224, "train.epochs": epochs, "train.checkpoint_every": epochs})
     workspace.run("dvc", "repro", "--quiet", "augment@0")
     photos = link_photos(workspace)
-    commands = {"stage": workspace.plan(*STAGE.split())} | plan_others(workspace, photos, scripts)
+    commands = {"stage": workspace.plan(*STAGE.split())} | plan_others(workspace, photos, scripts, epochs)
     used = alternate(commands, rounds)
     split = workspace.load_split()
-    return compare(used, EPOCHS * int((split["split"] == "train").sum()))
+    return compare(used, int((split["split"] == "train").sum()), epochs)
 
 
-def compare(used: dict[str, list[Usage]], images: int) -> list[Row]:
-    """A row per figure and other protocol. images: what each process trained on."""
+def compare(used: dict[str, list[Usage]], photos: int, epochs: int) -> list[Row]:
+    """A row per figure and other protocol, of which each trained on so many photos."""
     rows = []
     ours, *others = used.items()
     for name, theirs in others:
-        what = f"stage against {name}"
+        what = f"stage against {name}, {epochs} epochs"
         pairs = [ours[1], theirs]
         wall, cpu = (
-            [[images / cost(usage) for usage in usages] for usages in pairs]
+            [[epochs * photos / cost(usage) for usage in usages] for usages in pairs]
             for cost in (attrgetter("wall_s"), attrgetter("cpu_s"))
         )
         memory = [[usage.peak_mib for usage in usages] for usages in pairs]
-        bar = PLAIN_BAR if name == PLAIN else None
+        bar = PLAIN_BAR if name == PLAIN and epochs == EPOCHS else None
         rows += [
             Row("training", what, "images/s", wall[0], wall[1]),
             Row("training", what, "images per CPU second", cpu[0], cpu[1], bar=bar),
@@ -65,11 +65,11 @@ def compare(used: dict[str, list[Usage]], images: int) -> list[Row]:
     return rows
 
 
-def plan_others(workspace: Workspace, photos: Path, scripts: Scripts) -> dict[str, Callable[[], Usage]]:
+def plan_others(workspace: Workspace, photos: Path, scripts: Scripts, epochs: int) -> dict[str, Callable[[], Usage]]:
     """The other protocols, by name, with the settings that were fastest on a CPU, or on a GPU where there is one."""
     plain = str(ROOT / "benchmarks/baselines/training.py")
     others: dict[str, Callable[[], Usage]] = {
-        PLAIN: workspace.plan("python", plain, str(photos), "--epochs", str(EPOCHS))
+        PLAIN: workspace.plan("python", plain, str(photos), "--epochs", str(epochs))
     }
     device = select_device("auto")
     on = device.torch_device.type
@@ -78,7 +78,7 @@ def plan_others(workspace: Workspace, photos: Path, scripts: Scripts) -> dict[st
         options = (
             f"--data-dir {photos} --train-split train --val-split val --model resnet50 --num-classes 2 --device {on} "
             f"--channels-last --no-aug --img-size 224 --batch-size 32 --workers 2 --opt adam --lr 0.001 "
-            f"--epochs {EPOCHS} --warmup-epochs 0 --checkpoint-hist 1 --output {photos / 'timm'}"
+            f"--epochs {epochs} --warmup-epochs 0 --checkpoint-hist 1 --output {photos / 'timm'}"
         ).split()
         others["timm's script"] = workspace.plan(
             "python", str(scripts.timm / "train.py"), *options, *half, PYTHONPATH=str(scripts.timm)
@@ -87,7 +87,7 @@ def plan_others(workspace: Workspace, photos: Path, scripts: Scripts) -> dict[st
         folder = scripts.torchvision / "references/classification"
         options = (
             f"--data-path {photos} --model resnet50 --device {on} --batch-size 32 --workers 2 --opt adamw --lr 0.001 "
-            f"--epochs {EPOCHS} --train-crop-size 224 --val-resize-size 224 --output-dir {photos / 'torchvision'}"
+            f"--epochs {epochs} --train-crop-size 224 --val-resize-size 224 --output-dir {photos / 'torchvision'}"
         ).split()
         half = ["--amp"] if on == "cuda" else []
         others["torchvision's script"] = workspace.plan(

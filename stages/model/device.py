@@ -98,9 +98,7 @@ def choose_algorithms(deterministic: bool = True) -> None:
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = not deterministic
-    if not deterministic:
-        return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when CUDA starts
     # warn_only: an operation without a deterministic GPU algorithm should cost exactness, not the run
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # writes every tensor twice
