@@ -13,6 +13,8 @@ from benchmarks.table import Row
 from benchmarks.workspace import ROOT, Workspace
 from stages.model.device import select_device
 
+BATCH = 32  # as params.yaml has it
+TIMM = "timm's script"
 PLAIN = "the plain protocol"
 PLAIN_BAR = 3.0  # times the images per CPU-second of the plain protocol, after so many epochs
 EPOCHS = 10
@@ -51,8 +53,9 @@ def compare(used: dict[str, list[Usage]], photos: int, epochs: int) -> list[Row]
     for name, theirs in others:
         what = f"stage against {name}, {epochs} epochs"
         pairs = [ours[1], theirs]
+        images = [photos, photos // BATCH * BATCH if name == TIMM else photos]  # it drops a last smaller batch
         wall, cpu = (
-            [[epochs * photos / cost(usage) for usage in usages] for usages in pairs]
+            [[epochs * count / cost(usage) for usage in usages] for count, usages in zip(images, pairs, strict=True)]
             for cost in (attrgetter("wall_s"), attrgetter("cpu_s"))
         )
         memory = [[usage.peak_mib for usage in usages] for usages in pairs]
@@ -77,16 +80,16 @@ def plan_others(workspace: Workspace, photos: Path, scripts: Scripts, epochs: in
         half = ["--amp", "--amp-dtype", "bfloat16"] if device.precision == "bf16" else []
         options = (
             f"--data-dir {photos} --train-split train --val-split val --model resnet50 --num-classes 2 --device {on} "
-            f"--channels-last --no-aug --img-size 224 --batch-size 32 --workers 2 --opt adam --lr 0.001 "
+            f"--channels-last --no-aug --img-size 224 --batch-size {BATCH} --workers 2 --opt adam --lr 0.001 "
             f"--epochs {epochs} --warmup-epochs 0 --checkpoint-hist 1 --output {photos / 'timm'}"
         ).split()
-        others["timm's script"] = workspace.plan(
+        others[TIMM] = workspace.plan(
             "python", str(scripts.timm / "train.py"), *options, *half, PYTHONPATH=str(scripts.timm)
         )
     if scripts.torchvision:
         folder = scripts.torchvision / "references/classification"
         options = (
-            f"--data-path {photos} --model resnet50 --device {on} --batch-size 32 --workers 2 --opt adamw --lr 0.001 "
+            f"--data-path {photos} --model resnet50 --device {on} --batch-size {BATCH} --workers 2 --opt adamw --lr 0.001 "
             f"--epochs {epochs} --train-crop-size 224 --val-resize-size 224 --output-dir {photos / 'torchvision'}"
         ).split()
         half = ["--amp"] if on == "cuda" else []
