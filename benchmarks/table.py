@@ -67,8 +67,13 @@ def render_table(rows: Sequence[Row], before: Mapping[str, float] = MappingProxy
 def describe(values: Sequence[float]) -> str:
     """Median and range."""
     if len(values) == 1:
-        return f"{values[0]:.3g}"
-    return f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+        return format_number(values[0])
+    return f"{format_number(median(values))} ({format_number(min(values))} to {format_number(max(values))})"
+
+
+def format_number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def is_worse(row: Row, before: float) -> bool:
