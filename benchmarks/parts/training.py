@@ -90,7 +90,8 @@ def plan_others(workspace: Workspace, photos: Path, scripts: Scripts, epochs: in
         folder = scripts.torchvision / "references/classification"
         options = (
             f"--data-path {photos} --model resnet50 --device {on} --batch-size {BATCH} --workers 2 --opt adamw "
-            f"--lr 0.001 --epochs {epochs} --train-crop-size 224 --val-resize-size 224 --output-dir {photos / 'torchvision'}"
+            f"--lr 0.001 --epochs {epochs} --train-crop-size 224 --val-resize-size 224 "
+            f"--output-dir {photos / 'torchvision'}"
         ).split()
         half = ["--amp"] if on == "cuda" else []
         others["torchvision's script"] = workspace.plan(
