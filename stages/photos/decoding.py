@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-import imagehash
-import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from stages.photos.shards import read_image
@@ -98,6 +96,8 @@ def read_photo(path: Path, sha256: str | None = None) -> bytes:
 
 def compute_dhash(image: Image.Image) -> str:
     """64-bit difference hash, 16 hex digits; near-duplicates differ in few bits (N. Krawetz, hackerfactor.com)."""
+    import imagehash  # as numpy below, too slow for `make repro` with nothing to do
+
     return str(imagehash.dhash(image))
 
 
@@ -212,6 +212,8 @@ def _convert_to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _scale_to_8_bits(image: Image.Image) -> Image.Image:
+    import numpy as np
+
     tags = getattr(image, "tag_v2", {})
     (bits,) = tags.get(ExifTags.Base.BitsPerSample, (16,))
     levels = np.asarray(image).astype(np.int64)
