@@ -42,8 +42,8 @@ class Device:
         return self.torch_device.type == "cuda"
 
     def measure_room(self) -> int:
-        """Bytes of a GPU's memory that images may take: half of what is free, as a training needs the rest; else 0."""
-        return torch.cuda.mem_get_info(self.torch_device)[0] // 2 if self.torch_device.type == "cuda" else 0
+        """Bytes that images may take in a GPU's memory: a quarter of what is free, as training needs more; else 0."""
+        return torch.cuda.mem_get_info(self.torch_device)[0] // 4 if self.torch_device.type == "cuda" else 0
 
     def describe(self, network: str) -> Machine:
         """What of this machine can change the bytes of a trained model; ``network``: its name in params."""

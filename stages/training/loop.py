@@ -197,7 +197,7 @@ class Trainer:
         due = bool(self.checkpoints.stop.asked) or self.checkpoints.is_due
         return not alone_on_gpu or due or self.progress.step == self.spec.steps_per_epoch
 
-    def _add(self, taken: list["Taken"]) -> None:
+    def _add(self, taken: list[Taken]) -> None:
         """Wait for the results of steps, and add them to the progress. Raises UserError unless a loss is finite."""
         spec, progress, stop = self.spec, self.progress, self.checkpoints.stop
         results = torch.stack([step.results for step in taken]).tolist()
