@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 
 from stages.model.device import Device
 from stages.model.pixels import Pixels
@@ -100,10 +99,9 @@ def load_pixels(manifest: pd.DataFrame, size: int) -> torch.Tensor:
 
     Raises UserError when a file is missing, or is not the one the manifest describes.
     """
-    # threads are enough: Pillow decodes and resizes without holding the interpreter
     rows = zip(manifest["path"], manifest["sha256"], strict=True)
-    squares = Parallel(n_jobs=-1, prefer="threads")(delayed(load_square)(Path(p), sha, size) for p, sha in rows)
-    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    squares = map_in_threads(lambda row: load_square(Path(row[0]), row[1], size), rows)
+    return torch.from_numpy(np.stack(list(squares))).permute(0, 3, 1, 2)
 
 
 def number_classes(manifest: pd.DataFrame, class_names: list[str]) -> torch.Tensor:
