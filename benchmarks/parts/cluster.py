@@ -49,9 +49,9 @@ def start_nodes(count: int, workspace: Workspace, home: Path) -> Iterator[str]:
     """The address of a cluster."""
     from ray.cluster_utils import Cluster
 
-    before = dict(os.environ)
+    before, own = dict(os.environ), workspace.environment | {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
     os.environ.clear()
-    os.environ.update(workspace.environment | {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"})
+    os.environ.update(own)
     try:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         for _ in range(count - 1):
