@@ -14,13 +14,14 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from stages.cli.params import Params, load_params
 from stages.cli.settle import find_stale
 from stages.cli.stage import run_stage
 from stages.cluster.checks import check_request
-from stages.cluster.payload import merge_results, pack_code, pack_trial
+from stages.cluster.payload import is_of, merge_results, pack_code, pack_trial
 from stages.cluster.queue import Cluster, run_trials
 from stages.model.params import find_file
 from stages.runtime.errors import UserError
@@ -44,18 +45,18 @@ def main() -> None:
         trials = [trial for trial in chosen or params.trials if f"{trial}" in stale]
         if trials:
             share_known(trials)
-            run_on_cluster(params, trials, threads, gpus)
+            run_on_cluster(params, trials, find_lost(trials), threads, gpus)
 
 
-def run_on_cluster(params: Params, trials: list[int], threads: int, gpus: float) -> None:
-    """Run these trials; pull what they made. Raises UserError when one of them failed."""
+def run_on_cluster(params: Params, trials: list[int], lost: set[str], threads: int, gpus: float) -> None:
+    """Run these trials, with what is ``lost`` of them; pull what they made. Raises UserError when one failed."""
     code = pack_code(find_file(params.model.weights))
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
     environment[GIT_TAGS] = json.dumps(describe_git())
     cluster = Cluster(os.environ["CLUSTER"], threads, gpus, environment)
     done = []
     try:
-        for trial, results in run_trials(cluster, trials, code, pack_trial):
+        for trial, results in run_trials(cluster, trials, code, partial(pack_trial, lost=lost)):
             merge_results(trial, results)
             done.append(trial)
     finally:
@@ -73,6 +74,22 @@ def share_known(trials: list[int]) -> None:
         if stage.rpartition("@")[2] in names and not out["path"].startswith("metrics/") and Path(out["path"]).exists()
     ]
     call_dvc("push", "--quiet", *outs)
+
+
+def find_lost(trials: list[int]) -> set[str]:
+    """The stages of these trials whose results are neither here nor in the remote: git brings the hashes of any.
+
+    What is in the remote alone is pulled, as it is when its trial is done.
+    """
+    lost = set()
+    for name, entry in read_lock().items():
+        outs = [out["path"] for out in entry.get("outs", []) if not out["path"].startswith("metrics/")]
+        ours = any(is_of(name, trial) for trial in trials)
+        if ours and not all(Path(path).exists() for path in outs):
+            pulled = subprocess.run(["dvc", "pull", "--quiet", name], check=False, stderr=subprocess.DEVNULL)
+            if pulled.returncode:
+                lost.add(name)
+    return lost
 
 
 def call_dvc(*arguments: str) -> None:

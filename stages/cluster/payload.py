@@ -1,5 +1,6 @@
 """What travels between the workspace and a node: code and params there, dvc.lock and metrics back."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ def pack_code(weights: Path | None) -> Files:
     return {path.as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
 
-def pack_trial(trial: int) -> Files:
-    """What only this trial needs: params with no other trial, and what DVC and metrics/ hold of it."""
+def pack_trial(trial: int, lost: Collection[str] = ()) -> Files:
+    """What only this trial needs: params with no other trial, and what DVC and metrics/ hold of it.
+
+    ``lost``: stages that a node makes again, as it cannot pull what they made.
+    """
     params = read_yaml(PARAMS)
     params["trials"], params["report"]["looks"] = [trial], None
     known = {name: entry for name, entry in read_lock().items() if name == "fetch" or is_of(name, trial)}
+    known = {name: entry for name, entry in known.items() if name not in lost}
     outs = [Path(out["path"]) for entry in known.values() for out in entry.get("outs", [])]
     files = {path.as_posix(): path.read_bytes() for path in outs if path.parts[0] == "metrics" and path.is_file()}
     return files | {PARAMS.name: _dump(params), LOCK.name: _dump({"schema": "2.0", "stages": known})}

@@ -80,6 +80,23 @@ def test_a_trial_that_is_new_gets_the_photos(known: Path) -> None:
     assert read_lock() == {}
 
 
+def test_what_no_remote_has_is_made_again(workspace: Path) -> None:
+    """A clone has hashes of what its author has never pushed."""
+    call(workspace, "dvc init --no-scm --force")
+    stage = {"cmd": "mkdir made-${item} && echo ${item} > made-${item}/file", "outs": ["made-${item}"]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"split": {"foreach": [0, 1, 10], "do": stage}}}))
+    call(workspace, "dvc repro")
+    call(workspace, "dvc remote add --default store store")
+    call(workspace, "dvc push split@1")
+    assert cluster.find_lost([0, 1]) == set()
+    for folder in ("made-0", "made-1", "made-10", ".dvc/cache"):
+        shutil.rmtree(folder)
+    assert cluster.find_lost([0, 1]) == {"split@0"}
+    assert Path("made-1/file").read_text() == "1\n", "it was in the remote alone"
+    own = pack_trial(0, {"split@0"}), pack_trial(1, {"split@0"})
+    assert [list(yaml.safe_load(files["dvc.lock"])["stages"]) for files in own] == [[], ["split@1"]]
+
+
 def test_results_change_nothing_of_other_trials(known: Path) -> None:
     before = read_lock()
     entry = make_entry("metrics/original/4.json")
