@@ -2,8 +2,9 @@
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,14 @@ from stages.training.loop import Trainer, TrainSpec
 from stages.training.params import TrainParams
 
 SIZE = 224  # pixels
+
+
+def make_step(trainer: Trainer) -> Callable[[], torch.Tensor]:
+    """Its optimizer step on its first batch, again and again."""
+    train, batch = trainer.spec.train, np.arange(trainer.spec.params.batch_size)
+    inputs, share = next(train.read_batches(1, [batch])), trainer.spec.ranks.share(batch)
+    trainer.model.train()
+    return partial(trainer._take_step, inputs, train.targets[batch], share)
 
 
 @contextmanager

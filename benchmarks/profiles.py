@@ -5,7 +5,6 @@ Command  python -m benchmarks.profiles   prints a table
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 
 import stages.runtime  # noqa: F401 - before torch is loaded
 
@@ -22,32 +21,19 @@ OTHERS = "everything else"
 
 def main() -> None:
     """Measure both, in turn, and print seconds per step."""
-    from benchmarks.loop import open_trainer
+    from benchmarks.loop import make_step, open_trainer
     from stages.model.device import choose_algorithms, select_device, set_threads
 
     choose_algorithms()
     set_threads(None)
     device = select_device("auto")
     with open_trainer(device, steps=1) as trainer:
-        trainer.model.train()
-        steps = {"as tutorials train": make_plain_step(), "here": make_own_step(trainer)}
+        steps = {"as tutorials train": make_plain_step(), "here": make_step(trainer)}
         seconds = {name: profile_step(step) for name, step in steps.items()}
     print(f"| | {' | '.join(steps)} |\n|---|{'---:|' * len(steps)}")
     for kind in (*KINDS, OTHERS):
         print(f"| {kind} | {' | '.join(f'{own[kind]:.2f} s' for own in seconds.values())} |")
     print(f"| a step | {' | '.join(f'{own.total():.2f} s' for own in seconds.values())} |")
-
-
-def make_own_step(trainer: object) -> Callable[[], object]:
-    """A step of the product's loop."""
-    import numpy as np
-
-    from stages.training.loop import Trainer
-
-    assert isinstance(trainer, Trainer)
-    train, batch = trainer.spec.train, np.arange(trainer.spec.params.batch_size)
-    share = trainer.spec.ranks.share(batch)
-    return partial(trainer._take_step, next(train.read_batches(1, [batch])), train.targets[batch], share)
 
 
 def make_plain_step() -> Callable[[], object]:

@@ -33,11 +33,10 @@ class Measured:
 
 def main() -> None:
     """Measure, and print."""
-    import numpy as np
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from benchmarks.loop import open_trainer
+    from benchmarks.loop import make_step, open_trainer
     from stages.model.device import choose_algorithms, select_device, set_threads
 
     args = parse_args()
@@ -45,10 +44,7 @@ def main() -> None:
     set_threads(None)
     device = select_device("auto")
     with open_trainer(device, steps=1, batch_size=args.batch) as trainer:
-        trainer.model.train()
-        train, batch = trainer.spec.train, np.arange(args.batch)
-        share = trainer.spec.ranks.share(batch)
-        step = partial(trainer._take_step, next(train.read_batches(1, [batch])), train.targets[batch], share)
+        step = make_step(trainer)
         with FlopCounterMode(display=False) as counter:
             step()
         step_s = measure_seconds(step)

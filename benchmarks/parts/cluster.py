@@ -1,6 +1,5 @@
 """Two trials on a Ray cluster of two nodes of one core each, against one such node, all on this machine."""
 
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from pathlib import Path
 from benchmarks.processes import Usage
 from benchmarks.table import Row
 from benchmarks.workspace import Workspace
+from tests.support.mlflow_server import Server
+from tests.support.ray_nodes import start_nodes
 
 BAR = 1.7  # times as fast with two nodes
 PARAMS = {
@@ -38,36 +39,15 @@ def run_on(nodes: int, workspace: Workspace) -> Usage:
     copy = Workspace(home / "workspace")
     shutil.copytree(workspace.folder, copy.folder, symlinks=True)
     shutil.rmtree(workspace.folder.parent / "store", ignore_errors=True)
-    with start_nodes(nodes, copy, home) as address, start_server(home) as uri:
+    with start_nodes(nodes, copy.environment | {"HOME": str(home)}) as address, start_server(home) as uri:
         used = copy.run("make", "repro", CLUSTER=address, MLFLOW_TRACKING_URI=uri, HOME=str(home))
     print(f"{nodes} nodes: {used.wall_s:.0f} s", flush=True)
     return used
 
 
 @contextmanager
-def start_nodes(count: int, workspace: Workspace, home: Path) -> Iterator[str]:
-    """The address of a cluster."""
-    from ray.cluster_utils import Cluster
-
-    before, own = dict(os.environ), workspace.environment | {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
-    os.environ.clear()
-    os.environ.update(own)
-    try:
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        for _ in range(count - 1):
-            cluster.add_node(num_cpus=1)
-        yield cluster.address
-        cluster.shutdown()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextmanager
 def start_server(folder: Path) -> Iterator[str]:
     """The address of an MLflow server."""
-    from tests.support.mlflow_server import Server
-
     server = Server(folder)
     server.start()
     try:

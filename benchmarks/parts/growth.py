@@ -40,9 +40,7 @@ def measure(workspace: Workspace, numbers: list[int]) -> list[Row]:
     rows: list[Row] = []
     first: dict[str, float] = {}
     for photos in sorted(numbers):
-        for archive in (workspace.folder / "data/downloads").glob("*.zip"):
-            archive.unlink()
-        draw_photos(photos, workspace.folder / "data/downloads/photos.zip")
+        replace_photos(workspace, photos)
         for name, used in run_stages(workspace, again=photos < MANY):
             what, memory = f"{name}, {photos:,} photos", [used.peak_mib]
             others = [first.setdefault(name, used.peak_mib)] if len(numbers) > 1 else None
@@ -84,6 +82,14 @@ def run_stages(workspace: Workspace, *, again: bool) -> Iterator[tuple[str, Usag
     workspace.change_params({"augment.mode": "online"})
     for stage in ("augment", "train_augmented"):
         yield f"{stage} online", run(stage)
+
+
+def replace_photos(workspace: Workspace, photos: int) -> None:
+    """Put so many drawn ones where fetch finds them, and no others."""
+    downloads = workspace.folder / "data/downloads"
+    for archive in downloads.glob("*.zip"):
+        archive.unlink()
+    draw_photos(photos, downloads / "photos.zip")
 
 
 def draw_photos(photos: int, archive: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 
-from benchmarks.parts.growth import PARAMS, draw_photos
+from benchmarks.parts.growth import PARAMS, replace_photos
 from benchmarks.processes import Usage
 from benchmarks.table import Row
 from benchmarks.workspace import Workspace
@@ -16,9 +16,7 @@ TRAINED = 10  # trials at most; the report of more is made of copies of these un
 
 def measure(workspace: Workspace, numbers: list[int]) -> list[Row]:
     """`make settle` to its end; then seconds per further trial, and what `make repro` without work and report take."""
-    for archive in (workspace.folder / "data/downloads").glob("*.zip"):
-        archive.unlink()
-    draw_photos(PHOTOS, workspace.folder / "data/downloads/photos.zip")
+    replace_photos(workspace, PHOTOS)
     workspace.change_params(PARAMS | {"train.batch_size": 32, "report.looks": LOOKS})
     settled = workspace.run("make", "settle")
     made = len(list((workspace.folder / "metrics/original").glob("*.json")))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stages.cli.params import Params, load_params
 from stages.cli.settle import find_stale
@@ -28,6 +29,9 @@ from stages.runtime.errors import UserError
 from stages.runtime.locks import try_lock
 from stages.runtime.root import find_root
 from stages.tracking.workspace import GIT_TAGS, describe_git, read_lock
+
+Entry = dict[str, Any]
+"""What dvc.lock has of a stage."""
 
 PASSED = ("AWS_", "AZURE_", "GOOGLE_", "MLFLOW_", "REQUIRE_TRACKING")
 """What the names of environment variables begin with that a trial gets: credentials, and where to track."""
@@ -66,14 +70,8 @@ def run_on_cluster(params: Params, trials: list[int], lost: set[str], threads: i
 
 def share_known(trials: list[int]) -> None:
     """Push what a trial may need and this workspace has: the photos, and what earlier runs of these trials left."""
-    names = {"fetch", *(f"{trial}" for trial in trials)}
-    outs = [
-        out["path"]
-        for stage, entry in read_lock().items()
-        for out in entry.get("outs", [])
-        if stage.rpartition("@")[2] in names and not out["path"].startswith("metrics/") and Path(out["path"]).exists()
-    ]
-    call_dvc("push", "--quiet", *outs)
+    stages = [("fetch", read_lock().get("fetch", {})), *list_stages(trials)]
+    call_dvc("push", "--quiet", *(out for _, entry in stages for out in list_outs(entry) if Path(out).exists()))
 
 
 def find_lost(trials: list[int]) -> set[str]:
@@ -82,14 +80,22 @@ def find_lost(trials: list[int]) -> set[str]:
     What is in the remote alone is pulled, as it is when its trial is done.
     """
     lost = set()
-    for name, entry in read_lock().items():
-        outs = [out["path"] for out in entry.get("outs", []) if not out["path"].startswith("metrics/")]
-        ours = any(is_of(name, trial) for trial in trials)
-        if ours and not all(Path(path).exists() for path in outs):
+    for name, entry in list_stages(trials):
+        if not all(Path(out).exists() for out in list_outs(entry)):
             pulled = subprocess.run(["dvc", "pull", "--quiet", name], check=False, stderr=subprocess.DEVNULL)
             if pulled.returncode:
                 lost.add(name)
     return lost
+
+
+def list_stages(trials: list[int]) -> list[tuple[str, Entry]]:
+    """The stages of these trials that dvc.lock knows, each with its entry."""
+    return [(name, entry) for name, entry in read_lock().items() if any(is_of(name, trial) for trial in trials)]
+
+
+def list_outs(entry: Entry) -> list[str]:
+    """What travels through the remote."""
+    return [out["path"] for out in entry.get("outs", []) if not out["path"].startswith("metrics/")]
 
 
 def call_dvc(*arguments: str) -> None:

@@ -27,6 +27,7 @@ from stages.tracking.workspace import LOCK, read_lock
 from tests.conftest import ROOT, change_params
 from tests.support.clone import SMALL, build_env, call, make_clone
 from tests.support.mlflow_server import Server, find_port
+from tests.support.ray_nodes import start_nodes
 from tests.support.s3 import CREDENTIALS, serve_bucket
 from tests.support.trainer import wait_until
 
@@ -214,20 +215,10 @@ PLANNED = SMALL | {
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[str]:
     """The address of a cluster of two nodes of one core each, on this machine."""
-    from ray.cluster_utils import Cluster as Nodes
-
     home = tmp_path / "home"
     home.mkdir()
-    before = dict(os.environ)
-    os.environ.update(build_env(home / "node") | {"RAY_USAGE_STATS_ENABLED": "0"})
-    try:
-        nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        nodes.add_node(num_cpus=1)
-        yield nodes.address
-        nodes.shutdown()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    with start_nodes(2, build_env(home / "node")) as address:
+        yield address
 
 
 def find_trials() -> list[psutil.Process]:
