@@ -4,7 +4,8 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,11 @@ from stages.model.dataset import Batch, Examples, load_images, place_images, rea
 from stages.model.device import Device, choose_algorithms
 from stages.model.network import build_model, compute_weights_sha256, predict_logits
 from stages.runtime.errors import UserError
-from stages.training import loop
+from stages.training import loop, session
 from stages.training.checkpoints import Checkpoints, Stop
 from stages.training.loop import Taken, Trainer, TrainSpec
 from stages.training.optimizer import build_optimizer
+from stages.training.ranks import ALONE
 from tests.support.records import make_network
 from tests.training.test_loop import Notes, choose, make_spec, small_resnet
 
@@ -164,3 +166,17 @@ def test_gpu_and_cpu_agree(deterministic: bool, precision: str, tolerance: float
     choose_algorithms()
     for theirs, ours in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_params_choose_the_algorithms(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage asks for what train.deterministic says, and torch is told so."""
+    task = SimpleNamespace(train=choose(deterministic=deterministic), repeats=1, num_images=8)
+    monkeypatch.setattr(session, "set_threads", lambda _: (_ for _ in ()).throw(InterruptedError))
+    try:
+        with pytest.raises(InterruptedError):
+            session.train(cast(session.Task, task), ALONE, cast(session.Track, None), lambda _: pytest.fail())
+        assert torch.are_deterministic_algorithms_enabled() == deterministic
+        assert torch.backends.cudnn.benchmark != deterministic
+    finally:
+        choose_algorithms()
