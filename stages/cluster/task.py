@@ -29,6 +29,7 @@ def run_trial(trial: int, cores: int, code: Files, own: Files) -> Files:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")} | {
             "LOKY_MAX_CPU_COUNT": f"{cores}",  # processes that make copies
             "OMP_NUM_THREADS": f"{cores}",
+            "TURNS": "0",  # at the machine's cores: Ray gives a trial some that no other has
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
         command = [sys.executable, "-m", "stages.cluster.trial", "--trial", f"{trial}"]

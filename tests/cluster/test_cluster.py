@@ -1,5 +1,6 @@
 """Trials on a Ray cluster: what is refused, what travels, and real ones on two nodes that lose a worker."""
 
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from stages.cluster import __main__ as cluster
 from stages.cluster import checks
 from stages.cluster.payload import merge_results, pack_code, pack_trial
 from stages.cluster.queue import Cluster, check_address, count_places, has_place
+from stages.cluster.task import run_trial
 from stages.cluster.trial import STAGES
 from stages.runtime.errors import UserError
 from stages.tracking.workspace import LOCK, read_lock
@@ -73,6 +75,15 @@ def test_a_trial_gets_what_is_its_own(known: Path) -> None:
     alone = load_params()
     assert alone.trials == [3]
     assert alone.report.looks is None, "a plan of looks would not allow one trial"
+
+
+def test_a_trial_computes_on_cores_that_no_other_trial_has() -> None:
+    """Ray counts them; a trial that is told of its own alone would take the first one to be all there are."""
+    program = b"import json, os; os.mkdir('metrics'); json.dump(dict(os.environ), open('metrics/found.json', 'w'))"
+    files = run_trial(0, 3, {"stages/cluster/trial.py": program}, {"dvc.lock": b""})
+    found = json.loads(files["metrics/found.json"])
+    names = ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT", "TURNS")
+    assert [found[name] for name in names] == ["3", "3", "0"]
 
 
 def test_a_trial_that_is_new_gets_the_photos(known: Path) -> None:

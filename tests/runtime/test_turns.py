@@ -99,6 +99,21 @@ def test_without_a_place_for_lock_files_nobody_waits(tmp_path: Path, monkeypatch
         pass
 
 
+@pytest.mark.parametrize(("own", "waits"), [({"TURNS": "0"}, False), ({}, True)])
+def test_who_has_cores_of_its_own_waits_for_nobody(
+    own: dict[str, str], waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FOLDER": tmp_path / "cores", "cpu_count": lambda: 1}.items():
+        monkeypatch.setattr(turns, name, value)
+    monkeypatch.setattr(turns, "PATIENCE", 0.1)
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with take_turn(1), take_turn(1):
+        assert bool(waited) == waits
+
+
 def test_a_folder_of_another_user_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     victim = tmp_path / "victim"
     victim.write_text("kept")
