@@ -1,4 +1,7 @@
-"""Two trials on a Ray cluster of two nodes of one core each, against one such node, all on this machine."""
+"""Two trials on a Ray cluster of two nodes of one core each, against one such node, all on this machine.
+
+The tracking server, and the workspace that waits for its trials, run beside them on the same cores.
+"""
 
 import shutil
 import signal
@@ -39,7 +42,7 @@ def run_on(nodes: int, workspace: Workspace) -> Usage:
     copy = Workspace(home / "workspace")
     shutil.copytree(workspace.folder, copy.folder, symlinks=True)
     shutil.rmtree(workspace.folder.parent / "store", ignore_errors=True)
-    with start_nodes(nodes, copy.environment | {"HOME": str(home)}) as address, start_server(home) as uri:
+    with start_nodes(nodes, copy.environment | {"HOME": str(home)}, bind=True) as address, start_server(home) as uri:
         used = copy.run("make", "repro", CLUSTER=address, MLFLOW_TRACKING_URI=uri, HOME=str(home))
     print(f"{nodes} nodes: {used.wall_s:.0f} s", flush=True)
     return used

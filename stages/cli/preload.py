@@ -118,17 +118,27 @@ def end(status: int) -> NoReturn:
 
 
 def load_libraries(listener: socket.socket) -> None:
-    """Import what stages need; when that fails, turn them away, and leave it to them to say so."""
+    """Import what stages need. Where that fails, stages start alone, and say so themselves.
+
+    So they do where trials run on a cluster: this process would keep a gigabyte for the report.
+    """
+    if os.environ.get("CLUSTER"):
+        turn_away(listener)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             for name in MODULES:
                 importlib.import_module(name)
         except Exception:
-            listener.close()
-            while True:
-                signal.pause()
+            turn_away(listener)
     gc.freeze()
+
+
+def turn_away(listener: socket.socket) -> NoReturn:
+    """Let stages start alone until the command ends, and with it this process."""
+    listener.close()
+    while True:
+        signal.pause()
 
 
 def adopt(connection: socket.socket) -> list[str]:

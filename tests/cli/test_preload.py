@@ -195,14 +195,17 @@ def test_a_command_that_ends_at_once_is_not_kept_waiting() -> None:
     assert process.returncode == 5
 
 
-@pytest.mark.parametrize(("modules", "loaded"), [(("mlflow",), True), (("none",), False)])
-def test_a_stage_that_loads_torch_waits_for_the_process_that_is_loading_it_unless_that_fails(
-    start: Start, tmp_path: Path, modules: tuple[str, ...], loaded: bool
+@pytest.mark.parametrize(
+    ("modules", "cluster", "loaded"), [("mlflow", "", True), ("none", "", False), ("mlflow", "auto", False)]
+)
+def test_a_stage_that_loads_torch_waits_for_the_process_that_loads_it_unless_that_fails_or_does_not(
+    start: Start, tmp_path: Path, modules: str, cluster: str, loaded: bool
 ) -> None:
     start("print('mlflow' in sys.modules)").communicate(timeout=60)
     (tmp_path / "stages/probe.py").rename(tmp_path / "stages/train.py")
-    command = preload(f"cd {tmp_path} && exec {sys.executable} -m stages.train", modules)
-    process = subprocess.run(command, cwd=ROOT, timeout=60, check=True, capture_output=True, text=True)
+    command = preload(f"cd {tmp_path} && exec {sys.executable} -m stages.train", (modules,))
+    environment = os.environ | {"CLUSTER": cluster}
+    process = subprocess.run(command, cwd=ROOT, env=environment, timeout=60, check=True, capture_output=True, text=True)
     assert (process.stdout, process.stderr) == (f"started\n{loaded}\ncleaned up\n", "")
 
 
