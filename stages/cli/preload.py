@@ -1,8 +1,8 @@
 """Run a command, such as `dvc repro`, whose stages start with their slow libraries loaded.
 
 A stage that trains only a head has half a second of work, and takes five to import torch, MLflow and scikit-learn. This
-process imports them once, while DVC looks what there is to do; from then on every stage is a fork of it, in the folder
-and with the environment and streams that DVC gave the stage. Our own modules are imported anew by each, so that what
+process imports them once, while the first stages run; from then on every stage is a fork of it, in the folder and with
+the environment and streams that DVC gave the stage. Our own modules are imported anew by each, so that what
 runs is the code on disk. Without this process, or before it is ready, stages run as they do under plain `dvc repro`.
 
 Command python -m stages.cli.preload dvc repro
@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ from typing import NoReturn
 from stages.runtime.errors import INTERRUPTED
 from stages.runtime.handover import ADDRESS, GREETING, READY
 
+DELAY = 2.0  # seconds in which DVC may find that there is nothing to do, which imports beside it would slow down
 DVC_INTERRUPTED = 252  # DVC's exit status when Ctrl-C meets itself and no stage
 OWN = ("ablation", "stages")
 MODULES = (
@@ -93,6 +95,7 @@ def wait_for_stage(command: list[str]) -> socket.socket:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
+        select.select([listener], [], [], DELAY)  # until a stage waits for them
         load_libraries(listener)
         Path(address + READY).touch()
         while True:

@@ -126,10 +126,11 @@ def test_where_nobody_is_ready_a_stage_runs_alone(start: Start, tmp_path: Path) 
     assert (out, err, process.returncode) == ("started\ncleaned up\n", "", 0)
 
 
-def preload(shell: str, modules: tuple[str, ...]) -> list[str]:
+def preload(shell: str, modules: tuple[str, ...], delay: float = 0) -> list[str]:
     """The command that preloads these modules alone, which takes less time than all, and runs a shell's commands."""
     program = (
-        f"import sys; import stages.cli.preload as p; p.MODULES = {modules}; sys.argv = ['', 'sh', '-c', {shell!r}]"
+        f"import sys; import stages.cli.preload as p; p.DELAY = {delay}; p.MODULES = {modules}; "
+        f"sys.argv = ['', 'sh', '-c', {shell!r}]"
     )
     return [sys.executable, "-c", f"{program}; p.main()"]
 
@@ -195,6 +196,12 @@ def test_a_command_that_ends_at_once_is_not_kept_waiting() -> None:
     assert process.returncode == 5
 
 
+def test_nothing_is_loaded_where_dvc_soon_finds_nothing_to_do() -> None:
+    program = "import importlib, sys; import stages.cli.preload as p; sys.argv = ['', 'sh', '-c', 'sleep 1']; "
+    command = [sys.executable, "-c", program + "importlib.import_module = print; p.main()"]
+    assert subprocess.run(command, cwd=ROOT, timeout=20, check=True, capture_output=True).stdout == b""
+
+
 @pytest.mark.parametrize(
     ("modules", "cluster", "loaded"), [("mlflow", "", True), ("none", "", False), ("mlflow", "auto", False)]
 )
@@ -203,7 +210,7 @@ def test_a_stage_that_loads_torch_waits_for_the_process_that_loads_it_unless_tha
 ) -> None:
     start("print('mlflow' in sys.modules)").communicate(timeout=60)
     (tmp_path / "stages/probe.py").rename(tmp_path / "stages/train.py")
-    command = preload(f"cd {tmp_path} && exec {sys.executable} -m stages.train", (modules,))
+    command = preload(f"cd {tmp_path} && exec {sys.executable} -m stages.train", (modules,), delay=100)
     environment = os.environ | {"CLUSTER": cluster}
     process = subprocess.run(command, cwd=ROOT, env=environment, timeout=60, check=True, capture_output=True, text=True)
     assert (process.stdout, process.stderr) == (f"started\n{loaded}\ncleaned up\n", "")
