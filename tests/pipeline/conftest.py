@@ -1,14 +1,12 @@
-"""The story of `tests.support.story`, played once for all tests that look at what it left behind."""
+"""Runs of the pipeline that take long, made once for all tests that look at what they left, in whatever worker."""
 
 import contextlib
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from tests.support.clone import make_clone
+from tests.support.once import make_once
 from tests.support.story import Story, play_first_run, play_rest
 
 
@@ -17,15 +15,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of all of pytest-xdist's workers."""
     base = tmp_path_factory.getbasetemp()
     return base if worker_id == "master" else base.parent
-
-
-def play_once(kept: Path, play: Callable[[], Story]) -> Story:
-    """Played by the first worker that needs it, for all of them."""
-    with FileLock(kept.with_suffix(".lock")):
-        if not kept.exists():
-            kept.write_bytes(pickle.dumps(play()))
-        played: Story = pickle.loads(kept.read_bytes())
-        return played
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +26,7 @@ def first_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         with contextlib.chdir(folder):
             return play_first_run(folder, request.getfixturevalue("preloaded"))
 
-    return play_once(shared / "first_run.pickle", play)
+    return make_once(shared / "first_run.pickle", play)
 
 
 @pytest.fixture(scope="session")
@@ -48,4 +37,4 @@ def story(request: pytest.FixtureRequest, first_run: Story, shared: Path) -> Sto
         with contextlib.chdir(first_run.folder):
             return play_rest(first_run, request.getfixturevalue("preloaded"))
 
-    return play_once(shared / "story.pickle", play)
+    return make_once(shared / "story.pickle", play)

@@ -10,6 +10,7 @@ import pytest
 from stages.runtime.handover import ADDRESS
 from stages.runtime.locks import try_lock
 from tests.support.clone import SMALL, call, make_clone
+from tests.support.once import make_once
 from tests.support.trainer import wait_until
 
 pytestmark = pytest.mark.slow
@@ -36,20 +37,28 @@ PLACES = [
 PARAMS = SMALL | {"train.batch_size": 8}  # two steps an epoch
 
 
-@pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def before(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """A clone that is ready to train."""
-    folder = make_clone(tmp_path_factory.mktemp("home") / "clone", PARAMS)
-    call(folder, "dvc repro augment")
-    return folder
+
+    def make() -> Path:
+        folder = make_clone(tmp_path_factory.mktemp("home") / "clone", PARAMS)
+        call(folder, "dvc repro augment")
+        return folder
+
+    return make_once(shared / "before.pickle", make)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """Another clone, in which one worker did everything from scratch and nobody disturbed it."""
-    folder = make_clone(tmp_path_factory.mktemp("home") / "clone", PARAMS)
-    call(folder, "dvc repro", LOKY_MAX_CPU_COUNT="1")
-    return folder
+
+    def make() -> Path:
+        folder = make_clone(tmp_path_factory.mktemp("home") / "clone", PARAMS)
+        call(folder, "dvc repro", LOKY_MAX_CPU_COUNT="1")
+        return folder
+
+    return make_once(shared / "whole.pickle", make)
 
 
 def read_results(folder: Path) -> dict[str, bytes]:
