@@ -13,6 +13,7 @@ What `make bench` measured, by machine: whole processes in turn. A figure is the
 ratio the median of the rounds' ratios. [docs/speed.md](../docs/speed.md) says what follows from it.
 """
 TOLERANCE = 0.1  # of a ratio: less is noise on a shared machine
+DRIFT = 0.5  # of seconds that nothing is compared with: so far a shared machine's speed drifts
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def format_number(value: float) -> str:
 def is_worse(row: Row, before: float) -> bool:
     """Whether the result is worse than it was, by more than noise."""
     change = row.result / before - 1
-    return (-change if row.more_is_better else change) > TOLERANCE
+    noise = DRIFT if row.others is None and row.unit == "s" else TOLERANCE
+    return (-change if row.more_is_better else change) > noise
 
 
 def name_row(row: Row) -> str:

@@ -40,6 +40,13 @@ def test_rows_are_kept_for_the_same_machine_and_show_what_became_worse(tmp_path:
     assert "**worse**" not in render_table([ROW], before)
 
 
+@pytest.mark.parametrize(("seconds", "worse"), [(13.0, False), (16.0, True), (5.0, False)])
+def test_seconds_that_nothing_is_compared_with_may_drift(seconds: float, worse: bool) -> None:
+    row = Row("start", "stages/train.py", "s", [seconds], more_is_better=False)
+    assert is_worse(row, 10.0) is worse
+    assert is_worse(replace(row, unit="MiB"), 10.0) is (seconds > 11)
+
+
 def test_a_part_that_is_measured_alone_leaves_the_others(tmp_path: Path) -> None:
     file, other = tmp_path / "bench.json", replace(ROW, part="growth")
     save_rows([ROW, other], "here", file)
