@@ -65,9 +65,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--photos", type=int, nargs="+", default=[1_000, 10_000], help="how many, for growth")
     parser.add_argument("--trials", type=int, nargs="+", default=[2, 10, 50], help="how many, for trials")
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--timm", type=Path)
-    parser.add_argument("--torchvision", type=Path)
+    parser.add_argument("--timm", type=resolve)
+    parser.add_argument("--torchvision", type=resolve)
     return parser.parse_args()
+
+
+def resolve(folder: str) -> Path:
+    """Where a folder is, whatever the folder that a command runs in."""
+    return Path(folder).resolve()
 
 
 def describe_machine(busy: bool) -> str:
