@@ -49,7 +49,7 @@ ablation: $(READY) ## train with each augmentation operation alone, and all but 
 	@$(NO_BYTECODE) dvc --cd ablation status --json | $(NO_BYTECODE) python -m ablation.cost
 	@$(NO_BYTECODE) python -m stages.cli.preload dvc --cd ablation repro
 
-test: $(READY) $(CLUSTER_READY) ## lint, types and tests (8 minutes)
+test: $(READY) $(CLUSTER_READY) ## lint, types and tests (9 minutes)
 	ruff check .
 	ruff format --check .
 	@# mypy beside the tests, which leave it time
